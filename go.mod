@@ -1,0 +1,3 @@
+module github.com/quintet-os/quintet
+
+go 1.26.0
