@@ -1,0 +1,17 @@
+#include "textflag.h"
+
+// func Ticks() uint64
+TEXT ·Ticks(SB),NOSPLIT,$0-8
+	RDTSC
+	SHLQ	$32, DX
+	ORQ	DX, AX
+	MOVQ	AX, ret+0(FP)
+	RET
+
+// The frame makes the assembler insert a stack check, which is where the
+// runtime preempts cooperatively: a loop over Pause does not hold up the
+// garbage collector.
+// func Pause()
+TEXT ·Pause(SB),0,$128-0
+	PAUSE
+	RET

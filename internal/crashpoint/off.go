@@ -1,0 +1,6 @@
+//go:build !simulator
+
+package crashpoint
+
+// Here marks the point just before a write to shared memory.
+func Here() {}
