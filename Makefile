@@ -1,0 +1,51 @@
+# Quintet's targets. `make` alone lists them.
+
+SHELL       := /bin/bash
+GO          ?= go
+GOTESTFLAGS ?=
+DEMO        ?=
+BENCH       ?=
+VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# Packages whose code runs over ordinary heap memory in tests, where the race detector can see it.
+RACE := ./ipc/... ./sim/... ./storage/... ./files/ext4/... ./supervisor/...
+
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-long check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build bin/quintet, one static binary
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/quintet ./cmd/quintet
+
+demo: build ## copy real files into a volume while its server is killed ten times a second; DEMO='--duration 10s'
+	bin/quintet demo $(DEMO)
+
+test: ## all checks and tests; the last lines are go test's own
+	tools/install-packages test
+	$(MAKE) --no-print-directory check build
+	$(GO) test -race -short -timeout 20m $(GOTESTFLAGS) $$($(GO) list -e -find $(RACE) 2>/dev/null)
+	$(GO) test -timeout 30m $(GOTESTFLAGS) ./...
+
+test-long: build ## the storms and sweeps at full length (hours)
+	tools/install-packages test
+	QUINTET_LONG=1 $(GO) test -count=1 -timeout 8h -v ./...
+
+check: ## format, vet and build on both architectures, staticcheck, direction of dependencies
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt these files:"; echo "$$unformatted"; exit 1; }
+	GOARCH=amd64 $(GO) vet ./...
+	GOARCH=arm64 $(GO) vet ./...
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test ./internal/archtest/
+
+bench: build ## print the benchmark tables, beside C, fio and Unix sockets; BENCH=ipc or BENCH=storage for one
+	tools/install-packages bench
+	$(if $(BENCH),bin/quintet bench $(BENCH),bin/quintet bench ipc && bin/quintet bench storage)
+
+clean: ## remove what was built
+	rm -rf bin
