@@ -1,0 +1,111 @@
+package sandbox
+
+import (
+	"slices"
+	"syscall"
+)
+
+// Calls names a set of system calls that a server may make. Every set contains
+// what the Go runtime and the ipc loop need.
+//
+// A call that is not in the set is answered by EPERM, because a list can be
+// wrong (a new Go release, an unusual code path), and a server that reports a
+// failed call can be mended while one that is killed for it is an outage that
+// repeats. The calls in fatalCalls end the process (SIGSYS) instead: nothing in
+// the binary makes them, so the process is no longer running our code.
+// Newer calls than the list knows of are thus denied as well; clone3 gets
+// ENOSYS, which makes callers use clone, whose flags a filter can see.
+type Calls string
+
+const (
+	// ServerCalls are enough for a server that only speaks ipc.
+	ServerCalls Calls = "server"
+	// StorageCalls add io_uring, and locks and sizes of devices.
+	StorageCalls Calls = "storage"
+)
+
+func (c Calls) known() bool { return c == ServerCalls || c == StorageCalls }
+
+// rule allows a call only if one of its arguments (the low 32 bits: the kernel
+// looks at no more of them) passes a test.
+type rule struct {
+	call     string
+	argument int
+	mask     uint32   // 0: all bits
+	values   []uint32 // one of which argument&mask must be
+}
+
+// names of the calls in the set that are allowed whatever their arguments.
+func (c Calls) names() []string {
+	names := slices.Clone(runtimeCalls)
+	names = append(names, descriptorCalls...)
+	if c == StorageCalls {
+		names = append(names, storageCalls...)
+	}
+	return names
+}
+
+func (c Calls) rules() []rule {
+	rules := slices.Clone(runtimeRules)
+	if c == StorageCalls {
+		rules = append(rules, storageRules...)
+	}
+	return rules
+}
+
+var runtimeCalls = []string{
+	"futex", "futex_waitv", "nanosleep", "clock_nanosleep", "clock_gettime", "gettimeofday", "sched_yield",
+	"sched_getaffinity", "sched_setaffinity", "getrandom", "gettid", "getpid",
+	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall",
+	"munmap", "madvise", "mremap", "mlock", "munlock", "mseal",
+	"epoll_create1", "epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "eventfd2", "pipe2",
+	"exit", "exit_group", "set_robust_list", "rseq", "getrusage",
+}
+
+// descriptorCalls use descriptors the process has, and make no new objects.
+var descriptorCalls = []string{
+	"read", "write", "readv", "writev", "close", "fstat", "lseek", "dup", "dup3",
+	"recvmsg", "sendmsg", "recvfrom", "sendto", "shutdown", "getsockopt", "getsockname", "getpeername",
+}
+
+var storageCalls = []string{
+	"io_uring_setup", "io_uring_enter", "io_uring_register",
+	"pread64", "pwrite64", "preadv", "pwritev", "flock", "fsync", "fdatasync", "fallocate",
+}
+
+const (
+	// cloneThread is what makes a thread, cloneMore what makes more than that:
+	// namespaces, another parent, a tracer.
+	cloneThread = syscall.CLONE_VM | syscall.CLONE_FILES | syscall.CLONE_SIGHAND | syscall.CLONE_THREAD
+	cloneMore   = syscall.CLONE_NEWNS | syscall.CLONE_NEWCGROUP | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC |
+		syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET |
+		syscall.CLONE_PTRACE | syscall.CLONE_VFORK | syscall.CLONE_PARENT
+
+	fcntlGetSeals   = 1034       // F_GET_SEALS
+	prctlNameMemory = 0x53564d41 // PR_SET_VMA, of the Go runtime
+)
+
+var runtimeRules = []rule{
+	{call: "clone", argument: 0, mask: cloneThread | cloneMore, values: []uint32{cloneThread}},
+	// Memory is written or executed, never both: no code but the binary's.
+	{call: "mmap", argument: 2, mask: syscall.PROT_EXEC, values: []uint32{0}},
+	{call: "mprotect", argument: 2, mask: syscall.PROT_EXEC, values: []uint32{0}},
+	{call: "fcntl", argument: 1, values: []uint32{syscall.F_DUPFD, syscall.F_GETFD, syscall.F_SETFD,
+		syscall.F_GETFL, syscall.F_SETFL, syscall.F_DUPFD_CLOEXEC, fcntlGetSeals}},
+	{call: "prctl", argument: 0, values: []uint32{syscall.PR_SET_NAME, prctlNameMemory}},
+}
+
+var storageRules = []rule{
+	// BLKGETSIZE64, BLKSSZGET, BLKPBSZGET, BLKROGET, BLKDISCARD, BLKZEROOUT, BLKDISCARDZEROES
+	{call: "ioctl", argument: 1, values: []uint32{0x80081272, 0x1268, 0x127b, 0x125e, 0x1277, 0x127f, 0x127c}},
+}
+
+// fatalCalls are ways out of a sandbox, or into another process.
+var fatalCalls = []string{
+	"execve", "execveat", "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp",
+	"mount", "umount2", "pivot_root", "chroot", "setns", "unshare", "fsopen", "fsconfig", "fsmount", "fspick",
+	"move_mount", "open_tree", "mount_setattr", "open_by_handle_at", "name_to_handle_at",
+	"init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "bpf", "perf_event_open", "userfaultfd",
+	"keyctl", "add_key", "request_key", "reboot", "swapon", "swapoff", "acct", "quotactl", "settimeofday", "clock_settime",
+	"sethostname", "setdomainname", "syslog", "iopl", "ioperm", "modify_ldt",
+}

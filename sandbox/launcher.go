@@ -1,0 +1,210 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"github.com/quintet-os/quintet/internal/unix"
+)
+
+// launchEnv carries the launch record from Start to Enter.
+const launchEnv = "QUINTET_SANDBOX"
+
+// ErrClosed is returned by Start after Close.
+var ErrClosed = errors.New("sandbox: launcher is closed")
+
+// Launcher starts sandboxed processes. Its methods are safe for concurrent
+// use; launches are made one after another, on a thread that lives as long as
+// the Launcher, since the death of that thread kills what it launched.
+type Launcher struct {
+	requests chan func()
+	done     chan struct{}
+	close    sync.Once
+
+	plan int // index of the first plan not yet refused; launching thread only
+	next uint32
+}
+
+// Spec describes one process to start.
+type Spec struct {
+	Path   string     // of the program, which calls Enter first
+	Args   []string   // without the program's name
+	Env    []string   // the whole environment
+	Files  []*os.File // descriptors 3, 4, ... of the process
+	Stderr *os.File   // standard output and error; nil: /dev/null
+	Profile
+}
+
+// Process is a started process. Its fields are read-only.
+type Process struct {
+	Pid   int         // in the supervisor's namespace
+	Pidfd *unix.Pidfd // closed by Reap
+
+	cmd    *exec.Cmd
+	cgroup *cgroup
+}
+
+// launch is what the process must know to build its side of the sandbox.
+type launch struct {
+	Profile Profile `json:"profile"`
+	Files   int     `json:"files"`  // handed over, from descriptor 3 on
+	Rooted  bool    `json:"rooted"` // there is a mount namespace to empty
+	Capable bool    `json:"capable"`
+	Report  Report  `json:"report"`
+}
+
+// NewLauncher starts the launching thread. It raises the limits of descriptors
+// and locked memory of the calling process as far as the host lets it, since
+// a sandboxed process can only lower them.
+func NewLauncher() (*Launcher, error) {
+	for _, resource := range []int{unix.LimitDescriptors, unix.LimitLocked} {
+		if err := raiseLimit(resource); err != nil {
+			return nil, fmt.Errorf("sandbox: raise limit %d for servers: %w", resource, err)
+		}
+	}
+	l := &Launcher{requests: make(chan func()), done: make(chan struct{})}
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		for {
+			select {
+			case start := <-l.requests:
+				start()
+			case <-l.done:
+				return
+			}
+		}
+	}()
+	return l, nil
+}
+
+// Close ends the launching thread, and with it every process it launched.
+func (l *Launcher) Close() { l.close.Do(func() { close(l.done) }) }
+
+// Start runs a program in a sandbox of its own, once it has called Enter. It
+// fails if the program cannot be executed; measures that the host refuses are
+// left out and reported by Enter. The descriptors in spec remain the caller's.
+func (l *Launcher) Start(spec Spec) (*Process, error) {
+	if err := spec.check(); err != nil {
+		return nil, err
+	}
+	var p *Process
+	var err error
+	finished := make(chan struct{})
+	select {
+	case <-l.done:
+		return nil, ErrClosed
+	case l.requests <- func() { p, err = l.start(spec); close(finished) }:
+		<-finished
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: start %s (%s): %w", spec.Name, spec.Path, err)
+	}
+	return p, nil
+}
+
+func (l *Launcher) start(spec Spec) (*Process, error) {
+	// The program is executed by descriptor: the server's user may not be
+	// allowed to search the directories on the way to it.
+	program, err := os.Open(spec.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer program.Close()
+	// What the supervisor itself inherited may lack the mark.
+	if err := unix.CloseOnExecFrom(3); err != nil {
+		return nil, fmt.Errorf("mark descriptors close-on-exec: %w", err)
+	}
+	l.next++
+	plans := plansFor(os.Geteuid(), os.Getegid(), l.next)
+	for ; ; l.plan++ {
+		p, err := spec.run(program, plans[l.plan], l.next)
+		if err == nil || l.plan == len(plans)-1 || !refused(err) {
+			return p, err
+		}
+	}
+}
+
+func (s *Spec) run(program *os.File, plan plan, number uint32) (*Process, error) {
+	group, err := newCgroup(number, s.Limits.withDefaults())
+	var report Report
+	plan.report(&report)
+	report.add("cgroup", group.String(), err)
+	record, err := json.Marshal(launch{Profile: s.Profile, Files: len(s.Files), Rooted: plan.rooted, Capable: plan.capable, Report: report})
+	if err != nil {
+		return nil, err
+	}
+	cmd := &exec.Cmd{
+		Path:        fmt.Sprintf("/proc/self/fd/%d", 3+len(s.Files)),
+		Args:        append([]string{s.Path}, s.Args...),
+		Env:         append([]string{launchEnv + "=" + string(record)}, s.Env...),
+		Dir:         "/",
+		ExtraFiles:  append(s.Files[:len(s.Files):len(s.Files)], program),
+		SysProcAttr: plan.attributes(),
+	}
+	if s.Stderr != nil {
+		cmd.Stdout, cmd.Stderr = s.Stderr, s.Stderr
+	}
+	group.place(cmd.SysProcAttr)
+	if err := cmd.Start(); err != nil {
+		group.remove()
+		return nil, err
+	}
+	p := &Process{Pid: cmd.Process.Pid, cmd: cmd, cgroup: group}
+	// The pid cannot be taken by another before Reap. The descriptor that os/exec
+	// has must stay blocking, for waitid(2), so this is one more.
+	if p.Pidfd, err = unix.OpenPidfd(p.Pid); err == nil {
+		err = group.adopt(p.Pid)
+	}
+	if err != nil {
+		_ = cmd.Process.Kill()
+		_, _ = p.Reap()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Reap waits for the process to end, releases what the supervisor held of it
+// and returns how it ended. To be called exactly once.
+func (p *Process) Reap() (*os.ProcessState, error) {
+	err := p.cmd.Wait()
+	if p.Pidfd != nil {
+		_ = p.Pidfd.Close()
+	}
+	p.cgroup.remove()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		err = nil // how it ended is the result, not a failure
+	}
+	return p.cmd.ProcessState, err
+}
+
+// refused tells whether err is the host's refusal of a namespace rather than
+// a fault of the program.
+func refused(err error) bool {
+	for _, e := range []syscall.Errno{syscall.EPERM, syscall.ENOSPC, syscall.EUSERS, syscall.EINVAL, syscall.ENOSYS} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// raiseLimit raises a limit as far as the host lets this process.
+func raiseLimit(resource int) error {
+	soft, hard, err := unix.Limits(resource)
+	if err != nil {
+		return err
+	}
+	if resource == unix.LimitLocked && unix.SetLimits(resource, unix.Unlimited, unix.Unlimited) == nil {
+		return nil
+	}
+	if soft == hard {
+		return nil
+	}
+	return unix.SetLimits(resource, hard, hard)
+}
