@@ -1,0 +1,101 @@
+package ipc
+
+import (
+	"context"
+	"sync/atomic"
+)
+
+// clientRings are a client's ends of its rings, and the goroutine that waits for
+// them.
+type clientRings struct {
+	client *Client
+	out    []Producer
+	in     []Consumer
+	seen   atomic.Uint64 // progress when the waiting goroutine last looked
+	waits  atomic.Bool   // it is parked
+	token  chan struct{}
+}
+
+func (c *Client) makeRings() {
+	r := &c.rings
+	r.client, r.token = c, make(chan struct{}, 1)
+	r.out = make([]Producer, c.g.RingsOut)
+	for i := range r.out {
+		r.out[i] = Producer{mine: c.mine, theirs: c.theirs, entries: c.g.RingEntries,
+			tailAt: c.g.outIndex(i), headAt: c.g.outIndex(i), buf: c.g.outRing(i), rouse: c.ringIfAsleep}
+		r.out[i].attach()
+	}
+	r.in = make([]Consumer, c.g.RingsIn)
+	for i := range r.in {
+		r.in[i] = Consumer{mine: c.mine, theirs: c.theirs, entries: c.g.RingEntries,
+			tailAt: c.g.inIndex(i), headAt: c.g.inIndex(i), buf: c.g.inRing(i), rouse: c.ringIfAsleep}
+		r.in[i].attach()
+	}
+}
+
+// Out returns the filling end of the ring towards the server. All rings of a
+// session belong to one goroutine.
+func (c *Client) Out(ring int) *Producer { return &c.rings.out[ring] }
+
+// In returns the emptying end of the ring from the server.
+func (c *Client) In(ring int) *Consumer { return &c.rings.in[ring] }
+
+// WaitRings blocks until the server has published or consumed descriptors since
+// the caller last looked with Available, Pop, Free or Push. It is called by the
+// goroutine to which the rings belong. Errors are the context's, ErrClosed and
+// ErrSession.
+func (c *Client) WaitRings(ctx context.Context) error {
+	r := &c.rings
+	var seen uint64
+	for i := range r.out {
+		seen += r.out[i].head
+	}
+	for i := range r.in {
+		seen += r.in[i].tail
+	}
+	r.seen.Store(seen)
+	if r.ready() {
+		return nil
+	}
+	return c.waiter.await(ctx, r)
+}
+
+// ready compares sums: the indices only grow.
+func (r *clientRings) ready() bool {
+	var now uint64
+	for i := range r.out {
+		now += r.client.theirs.load(r.out[i].headAt)
+	}
+	for i := range r.in {
+		now += r.client.theirs.load(r.in[i].tailAt)
+	}
+	return now != r.seen.Load()
+}
+
+func (r *clientRings) session() *Client { return r.client }
+
+func (r *clientRings) park() chan struct{} {
+	r.client.parked.Add(1)
+	r.client.waiter.parked.Add(1)
+	r.waits.Store(true)
+	return r.token
+}
+
+func (r *clientRings) unpark() bool {
+	if !r.waits.Swap(false) {
+		return false
+	}
+	r.client.parked.Add(-1)
+	r.client.waiter.parked.Add(-1)
+	return true
+}
+
+func (r *clientRings) wake() bool {
+	if r.waits.Load() && r.unpark() {
+		r.token <- struct{}{}
+		return true
+	}
+	return false
+}
+
+func (r *clientRings) wakeReady() bool { return r.waits.Load() && r.ready() && r.wake() }

@@ -1,0 +1,242 @@
+package ipc
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quintet-os/quintet/internal/clock"
+	"github.com/quintet-os/quintet/internal/unix"
+)
+
+const (
+	// SpinBudget is how long a server or a client looks by itself before it goes
+	// to sleep. It is of the order of one wake-up of another processor, so that
+	// spinning costs at most twice what sleeping at once would have.
+	SpinBudget = 60 * time.Microsecond
+	// BeatInterval is the longest time between two heartbeats of an idle loop.
+	BeatInterval = 500 * time.Millisecond
+
+	epollIntervalNs       = 50_000 // between two looks at sleeping doorbells under load
+	loopEventsMax         = 256    // events taken from epoll at once
+	clockTurns            = 16     // idle turns between two readings of the clock
+	tokenPosted     int32 = -1     // epoll tokens below zero are the loop's own
+)
+
+// Core is the part of a server that the loop drives: a step machine without
+// goroutines, clock readings or system calls.
+type Core interface {
+	// Step does a bounded amount of work at time now (monotonic, since the start
+	// of the loop) and tells whether there was any.
+	Step(now time.Duration) (worked bool)
+}
+
+// Loop drives a core: it steps while there is work, spins for a bounded time,
+// announces sleep, looks again and blocks until a doorbell or a device rings.
+type Loop struct {
+	core     Core
+	sessions *Sessions
+	beat     func(now time.Duration)
+	epoll    *unix.Epoll
+	postedFD int
+	spin     uint64 // ticks; 0: never spin
+	start    time.Time
+
+	tokens map[int32]*Session
+	token  int32
+
+	mu     sync.Mutex // guards posted
+	posted []func()
+	some   atomic.Bool // posted is not empty
+}
+
+// LoopConfig describes a loop.
+type LoopConfig struct {
+	Core     Core
+	Sessions *Sessions
+	// Beat is called on the loop's thread at least every BeatInterval while the
+	// loop turns; a server that hangs in Step stops beating. May be nil.
+	Beat func(now time.Duration)
+	// Spin bounds spinning; 0 means SpinBudget, negative means no spinning. With a
+	// single processor the loop never spins.
+	Spin time.Duration
+}
+
+// NewLoop returns a loop that has not started.
+func NewLoop(cfg LoopConfig) (*Loop, error) {
+	epoll, err := unix.NewEpoll(loopEventsMax)
+	if err != nil {
+		return nil, fmt.Errorf("ipc: loop: %w", err)
+	}
+	l := &Loop{core: cfg.Core, sessions: cfg.Sessions, beat: cfg.Beat, epoll: epoll,
+		start: time.Now(), tokens: make(map[int32]*Session)}
+	if l.beat == nil {
+		l.beat = func(time.Duration) {}
+	}
+	l.spin = spinTicks(cfg.Spin)
+	if l.postedFD, err = unix.CreateEventfd(); err == nil {
+		err = l.epoll.Add(l.postedFD, tokenPosted)
+	}
+	if err != nil {
+		l.epoll.Close()
+		return nil, fmt.Errorf("ipc: loop: %w", err)
+	}
+	return l, nil
+}
+
+func spinTicks(d time.Duration) uint64 {
+	switch {
+	case d < 0 || runtime.NumCPU() < 2:
+		return 0
+	case d == 0:
+		d = SpinBudget
+	}
+	return clock.FromDuration(d)
+}
+
+// Watch makes the loop step when fd, a device's completion eventfd, is written.
+// The loop never reads it.
+func (l *Loop) Watch(fd int) error { return l.epoll.Add(fd, tokenPosted) }
+
+// Unwatch ends Watch.
+func (l *Loop) Unwatch(fd int) error { return l.epoll.Remove(fd) }
+
+// Add puts a session, attached already, under the loop. It is called on the
+// loop's thread or before Run.
+func (l *Loop) Add(s *Session) error {
+	l.token++
+	if err := l.epoll.Add(s.doorbell, l.token); err != nil {
+		return fmt.Errorf("ipc: watch the doorbell of session %d: %w", s.ID, err)
+	}
+	s.token = l.token
+	l.tokens[l.token] = s
+	l.sessions.Add(s)
+	return nil
+}
+
+// Remove takes a session away. It is called on the loop's thread.
+func (l *Loop) Remove(s *Session) error {
+	l.sessions.Remove(s)
+	if l.tokens[s.token] != s {
+		return nil
+	}
+	delete(l.tokens, s.token)
+	return l.epoll.Remove(s.doorbell)
+}
+
+// Post has f called on the loop's thread between two steps. It may be called
+// from any goroutine and does not wait.
+func (l *Loop) Post(f func()) {
+	l.mu.Lock()
+	l.posted = append(l.posted, f)
+	l.some.Store(true)
+	l.mu.Unlock()
+	// The eventfd is never full: nobody but the loop's owner rings it.
+	_ = unix.Ring(l.postedFD)
+}
+
+func (l *Loop) runPosted() {
+	if !l.some.Load() {
+		return
+	}
+	l.mu.Lock()
+	posted := l.posted
+	l.posted = nil
+	l.some.Store(false)
+	l.mu.Unlock()
+	for _, f := range posted {
+		f()
+	}
+}
+
+// Now is the loop's time: monotonic, since NewLoop.
+func (l *Loop) Now() time.Duration { return time.Since(l.start) }
+
+// Run drives the core on the calling goroutine, locked to its thread, until ctx
+// ends or the kernel refuses to wait.
+func (l *Loop) Run(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	stop := context.AfterFunc(ctx, func() { l.Post(func() {}) })
+	defer stop()
+
+	var idleSince uint64
+	now, ticks, polled := l.Now(), clock.Ticks(), uint64(0)
+	epollInterval := clock.FromDuration(epollIntervalNs)
+	for turn := 0; ; turn++ {
+		l.runPosted()
+		worked := l.core.Step(now)
+		l.sessions.WakeClients()
+		if worked {
+			idleSince = 0
+		}
+		if worked || turn%clockTurns == 0 || idleSince == 0 {
+			ticks = clock.Ticks()
+		}
+		if !worked {
+			if idleSince == 0 {
+				idleSince = ticks
+			}
+			if l.sessions.Cool(ticks, l.spin) == 0 && ticks-idleSince >= l.spin {
+				if ctx.Err() != nil {
+					return nil
+				}
+				if err := l.sleep(&now); err != nil {
+					return err
+				}
+				ticks = clock.Ticks()
+				polled, idleSince = ticks, 0
+				continue
+			}
+			clock.Pause()
+		}
+		if ticks-polled >= epollInterval {
+			if ctx.Err() != nil {
+				return nil
+			}
+			polled = ticks
+			now = l.Now()
+			l.beat(now)
+			if err := l.wait(0); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// sleep blocks until something rings. All sessions have announced it.
+func (l *Loop) sleep(now *time.Duration) error {
+	l.beat(l.Now())
+	if err := l.wait(BeatInterval); err != nil {
+		return err
+	}
+	*now = l.Now()
+	l.beat(*now)
+	return nil
+}
+
+func (l *Loop) wait(timeout time.Duration) error {
+	err := l.epoll.Wait(timeout, l.report)
+	if err != nil {
+		return fmt.Errorf("ipc: loop: %w", err)
+	}
+	return nil
+}
+
+func (l *Loop) report(token int32) {
+	if s := l.tokens[token]; s != nil {
+		l.sessions.Wake(s)
+	}
+}
+
+// Close releases the loop's descriptors. Run must have returned.
+func (l *Loop) Close() error {
+	err := l.epoll.Close()
+	if e := unix.Close(l.postedFD); err == nil {
+		err = e
+	}
+	return err
+}

@@ -1,0 +1,201 @@
+package ipc
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Descriptor is one entry of a ring. Its meaning belongs to the protocol above;
+// usually a place in a region, a length and flags.
+type Descriptor [4]uint64
+
+var errRingIndex = errors.New("ring index out of order")
+
+// Producer is the filling end of a ring: single producer, single consumer. The
+// descriptors and the tail lie in the producer's segment, the head in the
+// consumer's. It belongs to one goroutine.
+type Producer struct {
+	mine, theirs        memory
+	entries             int
+	tailAt, headAt, buf int    // offsets
+	tail                uint64 // including what is not yet published
+	published, head     uint64
+	err                 error
+	rouse               func() // rings the other side if it sleeps
+}
+
+// Consumer is the emptying end of a ring. It belongs to one goroutine.
+type Consumer struct {
+	mine, theirs        memory
+	entries             int
+	tailAt, headAt, buf int
+	head                uint64 // including what is not yet committed
+	committed, tail     uint64
+	err                 error
+	rouse               func()
+}
+
+// attach continues from the indices in shared memory: what was pushed but not
+// published never happened, and what was not committed is consumed again.
+func (p *Producer) attach() {
+	p.tail = p.mine.load(p.tailAt)
+	p.published = p.tail
+	p.head = p.tail - uint64(p.entries) // assume full until Free looks
+	p.refresh()
+}
+
+func (p *Producer) refresh() {
+	head := p.theirs.load(p.headAt)
+	if head-p.head > p.published-p.head {
+		p.err = fmt.Errorf("%w: head moved from %d to %d, tail is %d", errRingIndex, p.head, head, p.published)
+		return
+	}
+	p.head = head
+}
+
+// Free is the number of descriptors that can be pushed.
+func (p *Producer) Free() int {
+	if p.err != nil {
+		return 0
+	}
+	if free := p.entries - int(p.tail-p.head); free > 0 {
+		return free
+	}
+	p.refresh()
+	if p.err != nil {
+		return 0
+	}
+	return p.entries - int(p.tail-p.head)
+}
+
+// Push adds d behind the last one and returns false if the ring is full. The
+// consumer sees it after Publish.
+func (p *Producer) Push(d *Descriptor) bool {
+	if p.Free() == 0 {
+		return false
+	}
+	p.mine.putDescriptor(p.buf+int(p.tail)&(p.entries-1)*ringDescriptorBytes, d)
+	p.tail++
+	return true
+}
+
+// Publish shows all pushed descriptors to the consumer and rings it if it sleeps.
+func (p *Producer) Publish() {
+	if p.published != p.tail {
+		p.published = p.tail
+		p.mine.announce(p.tailAt, p.tail)
+		p.rouse()
+	}
+}
+
+// Err is non-nil when the consumer's index made no sense.
+func (p *Producer) Err() error { return p.err }
+
+func (c *Consumer) attach() {
+	c.head = c.mine.load(c.headAt)
+	c.committed = c.head
+	c.tail = c.head
+	c.refresh()
+}
+
+func (c *Consumer) refresh() {
+	tail := c.theirs.load(c.tailAt)
+	if tail-c.committed > uint64(c.entries) || tail-c.committed < c.tail-c.committed {
+		c.err = fmt.Errorf("%w: tail moved from %d to %d, head is %d", errRingIndex, c.tail, tail, c.committed)
+		return
+	}
+	c.tail = tail
+}
+
+// Available is the number of descriptors that can be popped.
+func (c *Consumer) Available() int {
+	if c.err != nil {
+		return 0
+	}
+	if c.head == c.tail {
+		c.refresh()
+		if c.err != nil {
+			return 0
+		}
+	}
+	return int(c.tail - c.head)
+}
+
+// Pop copies the next descriptor and returns false if there is none. Its place
+// stays the consumer's until Commit.
+func (c *Consumer) Pop(d *Descriptor) bool {
+	if c.Available() == 0 {
+		return false
+	}
+	c.theirs.getDescriptor(c.buf+int(c.head)&(c.entries-1)*ringDescriptorBytes, d)
+	c.head++
+	return true
+}
+
+// Commit gives the places of all popped descriptors back and rings the producer
+// if it sleeps. It is called after the work on them is done, so that a successor
+// finds again what was not finished.
+func (c *Consumer) Commit() {
+	if c.committed != c.head {
+		c.committed = c.head
+		c.mine.announce(c.headAt, c.head)
+		c.rouse()
+	}
+}
+
+// Err is non-nil when the producer's index made no sense.
+func (c *Consumer) Err() error { return c.err }
+
+// Out returns the emptying end of the ring that the client fills.
+func (s *Session) Out(ring int) *Consumer { return &s.out[ring] }
+
+// In returns the filling end of the ring that the client empties.
+func (s *Session) In(ring int) *Producer { return &s.in[ring] }
+
+func (s *Session) makeRings() {
+	s.out = make([]Consumer, s.g.RingsOut)
+	for r := range s.out {
+		s.out[r] = Consumer{mine: s.server, theirs: s.client, entries: s.g.RingEntries,
+			tailAt: s.g.outIndex(r), headAt: s.g.outIndex(r), buf: s.g.outRing(r), rouse: s.ringIfAsleep}
+	}
+	s.in = make([]Producer, s.g.RingsIn)
+	for r := range s.in {
+		s.in[r] = Producer{mine: s.server, theirs: s.client, entries: s.g.RingEntries,
+			tailAt: s.g.inIndex(r), headAt: s.g.inIndex(r), buf: s.g.inRing(r), rouse: s.ringIfAsleep}
+	}
+}
+
+func (s *Session) attachRings() {
+	for r := range s.out {
+		s.out[r].attach()
+	}
+	for r := range s.in {
+		s.in[r].attach()
+	}
+	s.checkRings()
+}
+
+// checkRings fails the session if an index made no sense.
+func (s *Session) checkRings() {
+	for r := range s.out {
+		if err := s.out[r].err; err != nil {
+			s.Fail(ReasonRing, fmt.Sprintf("out ring %d: %v", r, err))
+		}
+	}
+	for r := range s.in {
+		if err := s.in[r].err; err != nil {
+			s.Fail(ReasonRing, fmt.Sprintf("in ring %d: %v", r, err))
+		}
+	}
+}
+
+// ringsPending tells whether a client's ring has descriptors to take.
+func (s *Session) ringsPending() bool {
+	for r := range s.out {
+		if s.out[r].Available() > 0 {
+			return true
+		}
+	}
+	s.checkRings()
+	return false
+}

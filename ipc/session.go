@@ -1,0 +1,405 @@
+package ipc
+
+import (
+	"fmt"
+	"math/bits"
+
+	"github.com/quintet-os/quintet/internal/unix"
+)
+
+// Request is one request as the server has copied it.
+type Request struct {
+	// Slot is the number to answer to, and Seq its sequence number.
+	Slot int
+	Seq  uint64
+	// Words is the server's own copy: the client can no longer change it.
+	Words Words
+	// Replayed: the request was in flight when this server took the session over.
+	Replayed bool
+	// Started: a predecessor had begun to execute it, so it may have had effects.
+	Started bool
+	// Attempts counts the deaths of servers while the request was on the CPU,
+	// that is between Begin and Park or Reply.
+	Attempts int
+}
+
+// PoisonAttempts is the number of deaths after which a request should be
+// answered with an error instead of being executed again.
+const PoisonAttempts = 3
+
+// Attempt word of a slot: sequence number, started bit, on-CPU bit, count.
+const (
+	attemptCountMask = 0x3f
+	attemptOnCPU     = 1 << 6
+	attemptStarted   = 1 << 7
+	attemptSeqShift  = 8
+)
+
+// SessionConfig describes one session to the server.
+type SessionConfig struct {
+	// ID is the supervisor's number of the session.
+	ID       uint64
+	Geometry Geometry
+	// Client is the client's segment, mapped read-only; Server is the server's,
+	// mapped for writing. Both stay mapped until the session is dropped.
+	Client, Server []byte
+	// Doorbell is the eventfd the client rings when the server sleeps.
+	Doorbell int
+}
+
+// Session is the server's side of one session. It belongs to one goroutine.
+type Session struct {
+	ID       uint64
+	g        Geometry
+	doorbell int
+
+	client, server memory
+
+	words    int      // bit words in use
+	valid    []uint64 // bits that stand for slots
+	parity   []uint64 // of the last request taken, by slot
+	inflight []uint64 // taken and not answered
+	replay   []uint64 // in flight at Attach and not yet taken
+	started  []uint64 // subset of replay: a predecessor had begun
+	attempts []uint8  // of replayed requests, by slot
+	taken    []uint64 // sequence number of the last request taken, by slot
+	depth    int      // population of inflight
+	hot      int      // slot taken last
+	served   uint64   // requests taken since Attach
+
+	// Scan of the submit bits: the turn starts at word start, left words are
+	// still to be compared, and mask holds what is left of the current one.
+	start, at, left int
+	mask            uint64
+
+	epoch   uint64 // odd while asleep on the doorbell
+	bell    uint64
+	ringing bool // bell moved, futex not yet woken
+	held    bool
+	active  bool
+	idle    uint64 // ticks since which nothing was found; 0 while busy
+	seen    uint64 // activity at the last Cool
+	set     *Sessions
+	token   int32 // of the loop
+
+	out []Consumer // rings the client fills
+	in  []Producer // rings this side fills
+
+	regions map[int]*Region
+	err     *SessionError
+}
+
+// Region is payload memory that a client has granted to this server.
+type Region struct {
+	ID int
+	// Mem is the mapping. The client may change it at any time: copy before
+	// checking, and never take control information from it.
+	Mem []byte
+	// Writable: the server may write it. Delegable: the server may pass it on.
+	Writable, Delegable bool
+}
+
+// NewSession prepares the server's side without touching the state in the
+// segments, so that a standby can do it while another server still serves.
+// Errors are ErrGeometry.
+func NewSession(cfg SessionConfig) (*Session, error) {
+	g := cfg.Geometry
+	if err := checkSegment(cfg.Client, g, g.ClientBytes()); err != nil {
+		return nil, fmt.Errorf("client segment of session %d: %w", cfg.ID, err)
+	}
+	if err := checkSegment(cfg.Server, g, g.ServerBytes()); err != nil {
+		return nil, fmt.Errorf("server segment of session %d: %w", cfg.ID, err)
+	}
+	n := g.bitWords()
+	masks := make([]uint64, 5*n)
+	s := &Session{
+		ID: cfg.ID, g: g, doorbell: cfg.Doorbell,
+		client: newMemory(cfg.Client), server: newMemory(cfg.Server),
+		words: n, valid: masks[:n], parity: masks[n : 2*n], inflight: masks[2*n : 3*n],
+		replay: masks[3*n : 4*n], started: masks[4*n:],
+		attempts: make([]uint8, g.Slots), taken: make([]uint64, g.Slots),
+		regions: make(map[int]*Region),
+	}
+	for slot := range g.Slots {
+		s.valid[slot>>6] |= 1 << (slot & 63)
+	}
+	s.makeRings()
+	return s, nil
+}
+
+// Attach takes the session over: it bumps the generation, finds what is in
+// flight, restores the done bits and rings the client once. The caller must have
+// made sure that no other server still writes the segment, nor any device on
+// its behalf. A client segment of another version or with impossible sequence
+// numbers fails the session, see Err, and is no error of Attach.
+func (s *Session) Attach(generation uint64) {
+	s.server.publish(offGeneration, generation)
+	s.epoch = (s.server.load(offSleepEpoch) + 1) &^ 1
+	s.server.announce(offSleepEpoch, s.epoch)
+	s.bell = s.server.load(offBell)
+	if state := s.server.load(offState); state != stateOpen {
+		s.err = &SessionError{Reason: Reason(uint32(state))}
+		return
+	}
+	if err := checkHeader(s.client); err != nil {
+		s.fail(ReasonVersion, err.Error())
+		return
+	}
+	for slot := range s.g.Slots {
+		if !s.recover(slot) {
+			return
+		}
+	}
+	for w := range s.words {
+		s.server.announce(offDoneBits+w*8, s.parity[w])
+	}
+	s.attachRings()
+	s.idle = 0
+	s.ring()
+}
+
+// recover rebuilds the private state of one slot.
+func (s *Session) recover(slot int) bool {
+	w, bit := slot>>6, uint64(1)<<(slot&63)
+	done := s.server.load(s.g.record(slot))
+	asked := s.client.load(s.g.record(slot))
+	s.taken[slot] = done
+	s.parity[w] |= (done & 1) << (slot & 63)
+	switch asked {
+	case done:
+		return true
+	case done + 1:
+	default:
+		s.fail(ReasonSequence, fmt.Sprintf("slot %d has request %d after reply %d", slot, asked, done))
+		return false
+	}
+	s.replay[w] |= bit
+	if word := s.server.load(s.g.attempt(slot)); word>>attemptSeqShift == asked<<attemptSeqShift>>attemptSeqShift {
+		s.started[w] |= word >> 7 & 1 << (slot & 63)
+		count := word & attemptCountMask
+		if word&attemptOnCPU != 0 && count < attemptCountMask {
+			count++
+		}
+		s.attempts[slot] = uint8(count)
+	}
+	return true
+}
+
+// NextStarted takes the next replayed request that a predecessor had begun to
+// execute. A server whose requests depend on one another's effects empties it
+// on all sessions before it calls Next on any.
+func (s *Session) NextStarted() (Request, bool) {
+	for w := 0; w < s.words && s.err == nil; w++ {
+		for s.started[w] != 0 {
+			slot := w<<6 + bits.TrailingZeros64(s.started[w])
+			if r, ok := s.take(slot); ok {
+				return r, true
+			}
+			if s.err != nil {
+				break
+			}
+		}
+	}
+	return Request{}, false
+}
+
+// Next takes the next new request. A turn looks at the slot used last, then at
+// all bits once, from a word that rotates; at its end Next returns false, and
+// the following call begins a new turn. So every slot is served within a turn,
+// whatever the others do.
+func (s *Session) Next() (Request, bool) {
+	if s.err != nil {
+		return Request{}, false
+	}
+	if s.left == 0 {
+		s.left = s.words
+		s.at = s.start
+		if s.start++; s.start == s.words {
+			s.start = 0
+		}
+		s.mask = s.news(s.at)
+		if r, ok := s.take(s.hot); ok {
+			return r, true
+		}
+	}
+	for {
+		for s.mask != 0 {
+			bit := bits.TrailingZeros64(s.mask)
+			s.mask &= s.mask - 1
+			if r, ok := s.take(s.at<<6 + bit); ok {
+				return r, true
+			}
+		}
+		if s.left--; s.left <= 0 {
+			s.left = 0
+			return Request{}, false
+		}
+		if s.at++; s.at == s.words {
+			s.at = 0
+		}
+		s.mask = s.news(s.at)
+	}
+}
+
+// news are the slots of bit word w that look new: hints, not yet truth. What was
+// in flight at Attach is looked at whether or not its bit had been toggled.
+func (s *Session) news(w int) uint64 {
+	return (s.client.load(offSubmitBits+w*8) ^ s.parity[w] | s.replay[w]) & s.valid[w]
+}
+
+// take copies the request of slot if it is new.
+func (s *Session) take(slot int) (Request, bool) {
+	if s.err != nil {
+		return Request{}, false
+	}
+	off := s.g.record(slot)
+	seq := s.client.load(off)
+	last := s.taken[slot]
+	if seq == last {
+		// Nothing, or a request taken by the hot slot whose toggle is on its way.
+		return Request{}, false
+	}
+	w, bit := slot>>6, uint64(1)<<(slot&63)
+	if seq != last+1 || s.inflight[w]&bit != 0 {
+		s.fail(ReasonSequence, fmt.Sprintf("slot %d went from request %d to %d", slot, last, seq))
+		return Request{}, false
+	}
+	r := Request{Slot: slot, Seq: seq}
+	s.client.getWords(off, &r.Words)
+	s.taken[slot] = seq
+	s.parity[w] ^= bit
+	s.inflight[w] |= bit
+	s.depth++
+	s.served++
+	s.hot = slot
+	if s.replay[w]&bit != 0 {
+		r.Replayed = true
+		r.Started = s.started[w]&bit != 0
+		r.Attempts = int(s.attempts[slot])
+		s.replay[w] &^= bit
+		s.started[w] &^= bit
+	} else {
+		s.attempts[slot] = 0
+	}
+	return r, true
+}
+
+// Begin records that the server is about to execute the request of slot. A death
+// from here to Park or Reply counts as an attempt of this request.
+func (s *Session) Begin(slot int) {
+	s.server.publish(s.g.attempt(slot), s.taken[slot]<<attemptSeqShift|attemptStarted|attemptOnCPU|uint64(s.attempts[slot]))
+}
+
+// Park records that the request of slot waits for a device: a death is no longer
+// blamed on it.
+func (s *Session) Park(slot int) {
+	s.server.publish(s.g.attempt(slot), s.taken[slot]<<attemptSeqShift|attemptStarted|uint64(s.attempts[slot]))
+}
+
+// Reply answers the request of slot, which must be in flight, and rings the
+// client if it sleeps. The slot and the buffers named in the request are the
+// client's again. On a failed session it does nothing.
+func (s *Session) Reply(slot int, w *Words) {
+	word, bit := slot>>6, uint64(1)<<(slot&63)
+	if s.inflight[word]&bit == 0 {
+		panic(fmt.Sprintf("ipc: reply to slot %d of session %d, which has no request in flight", slot, s.ID))
+	}
+	s.inflight[word] &^= bit
+	s.depth--
+	if s.err != nil {
+		return
+	}
+	off := s.g.record(slot)
+	s.server.putWords(off, w)
+	s.server.publish(off, s.taken[slot])
+	s.server.toggle(offDoneBits, slot, s.taken[slot])
+	s.ringIfAsleep()
+}
+
+// ringIfAsleep moves the bell once for each time the client announces sleep.
+// The caller has put a full fence between its publication and this look: here a
+// wake-up could be lost.
+func (s *Session) ringIfAsleep() {
+	if s.client.load(offClientSleep) == s.bell&0xffffffff+1 {
+		s.ring()
+	}
+}
+
+func (s *Session) ring() {
+	s.bell++
+	s.server.announce(offBell, s.bell)
+	if !s.ringing {
+		s.ringing = true
+		if s.set != nil {
+			s.set.ringing = append(s.set.ringing, s)
+		}
+	}
+}
+
+// WakeClient enters the kernel to wake the client if its bell has moved since the
+// last call. The loop calls it after each step.
+func (s *Session) WakeClient() {
+	if s.ringing {
+		s.ringing = false
+		unix.FutexWake(s.server.word32(offBell))
+	}
+}
+
+// Fail ends the session with a reason that the client will see. Requests in
+// flight get no reply; what a device still does for them must be waited for
+// before the memory goes.
+func (s *Session) Fail(reason Reason, detail string) {
+	if s.err == nil {
+		s.fail(reason, detail)
+	}
+}
+
+func (s *Session) fail(reason Reason, detail string) {
+	s.err = &SessionError{Reason: reason, Detail: detail}
+	s.server.announce(offState, failedBit|uint64(reason))
+	s.ring()
+}
+
+// Err returns nil while the session is open, and then a *SessionError.
+func (s *Session) Err() error {
+	if s.err == nil {
+		return nil
+	}
+	return s.err
+}
+
+// ClientClosed tells whether the client has closed its side.
+func (s *Session) ClientClosed() bool { return s.client.load(offClientState) == stateClosed }
+
+// Geometry returns the sizes of the session.
+func (s *Session) Geometry() Geometry { return s.g }
+
+// InFlight is the number of requests taken and not answered.
+func (s *Session) InFlight() int { return s.depth }
+
+// activity changes whenever something was taken from the client or given to it.
+func (s *Session) activity() uint64 {
+	n := s.served
+	for r := range s.out {
+		n += s.out[r].head
+	}
+	for r := range s.in {
+		n += s.in[r].tail
+	}
+	return n
+}
+
+// Served is the number of requests taken since Attach.
+func (s *Session) Served() uint64 { return s.served }
+
+// Region returns the granted region with that id.
+func (s *Session) Region(id int) (*Region, bool) {
+	r, ok := s.regions[id]
+	return r, ok
+}
+
+// AddRegion makes granted memory known to the session.
+func (s *Session) AddRegion(r *Region) { s.regions[r.ID] = r }
+
+// RemoveRegion forgets a region. Unmapping it is the caller's, after the last I/O.
+func (s *Session) RemoveRegion(id int) { delete(s.regions, id) }
