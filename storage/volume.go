@@ -58,5 +58,5 @@ type Info struct {
 	Size      int64 // bytes
 	BlockSize int   // bytes
 	Writable  bool
-	Discard   bool // a discard releases space, and is not merely ignored
+	Discard   bool // discards may release space; false when they are known to be ignored
 }
