@@ -93,3 +93,17 @@ func Dup(fd int) (int, error) {
 	n, err := sys.FcntlInt(uintptr(fd), sys.F_DUPFD_CLOEXEC, 0)
 	return n, os.NewSyscallError("fcntl(F_DUPFD_CLOEXEC)", err)
 }
+
+// Protect changes whether a mapping may be written.
+func Protect(mem []byte, writable bool) error {
+	prot := sys.PROT_READ
+	if writable {
+		prot |= sys.PROT_WRITE
+	}
+	return os.NewSyscallError("mprotect", sys.Mprotect(mem, prot))
+}
+
+// Truncate sets the size of the file behind fd.
+func Truncate(fd int, size int64) error {
+	return os.NewSyscallError("ftruncate", sys.Ftruncate(fd, size))
+}
