@@ -14,6 +14,7 @@ type Result struct {
 	P99       float64 `json:"p99"`
 	P999      float64 `json:"p999"`
 	PerSecond float64 `json:"per_second"` // requests
+	Requests  int     `json:"requests"`
 }
 
 // medians returns the median over runs of each figure.
@@ -77,5 +78,5 @@ func timeRoundTrips(d time.Duration, roundTrip func() error) (Result, error) {
 	slices.Sort(samples)
 	perTick := float64(elapsed.Nanoseconds()) / float64(last-first)
 	at := func(thousandths int) float64 { return float64(samples[len(samples)*thousandths/1000]) * perTick }
-	return Result{P50: at(500), P99: at(990), P999: at(999), PerSecond: float64(total) / elapsed.Seconds()}, nil
+	return Result{P50: at(500), P99: at(990), P999: at(999), PerSecond: float64(total) / elapsed.Seconds(), Requests: total}, nil
 }

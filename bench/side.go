@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc"
 )
 
 const (
@@ -31,7 +33,11 @@ type task struct {
 	Window   int    // requests in flight, for each goroutine
 	Callers  int    // goroutines that call
 	Sleeping bool   // no spinning
-	Files    int    // descriptors passed
+	Collect  bool   // time garbage collections meanwhile
+	CPU      int    // for the thread that calls or serves, or anyCPU
+	Geometry ipc.Geometry
+
+	wrap []string // command that the measuring side is started under
 }
 
 // sides are the roles this binary plays when a benchmark starts it again. A
@@ -40,6 +46,12 @@ type task struct {
 var sides = map[string]func(task) (any, error){
 	"socket-server": serveSocket,
 	"socket-client": callSocket,
+	"ipc-server":    serveSession,
+	"ipc-client":    callSession,
+	"gc-alone":      collectAlone,
+	"queue-slots":   queueSlots,
+	"queue-scq":     queueSCQ,
+	"queue-channel": queueChannel,
 }
 
 // RunSide plays the role that a benchmark started this process for, and reports
@@ -76,6 +88,11 @@ func runSide(name string) error {
 // untilReleased returns when the benchmark that started this side lets it go.
 func untilReleased() { _, _ = io.Copy(io.Discard, os.Stdin) }
 
+// startProgram starts another program that measures and prints a result.
+func startProgram(ctx context.Context, path string, args ...string) (*process, error) {
+	return startProcess(path, exec.CommandContext(ctx, path, args...), anyCPU)
+}
+
 // anyCPU leaves a side free to run on every processor.
 const anyCPU = -1
 
@@ -94,12 +111,12 @@ func startSide(ctx context.Context, name string, t task, cpu int, files ...*os.F
 	if err != nil {
 		return nil, fmt.Errorf("start benchmark side %s: %w", name, err)
 	}
-	t.Files = len(files)
 	text, err := json.Marshal(t)
 	if err != nil {
 		return nil, err
 	}
-	command := exec.CommandContext(ctx, exe)
+	line := append(slices.Clone(t.wrap), exe)
+	command := exec.CommandContext(ctx, line[0], line[1:]...)
 	command.Env = append(os.Environ(), sideVariable+"="+name, taskVariable+"="+string(text))
 	command.ExtraFiles = files
 	return startProcess(name, command, cpu)

@@ -177,12 +177,12 @@ func countCalls(t task, call func(stop func() bool) (int, error)) (any, error) {
 	for _, n := range counts {
 		total += n
 	}
-	return Result{PerSecond: float64(total) / elapsed.Seconds()}, nil
+	return Result{PerSecond: float64(total) / elapsed.Seconds(), Requests: total}, nil
 }
 
 // socketPeer measures a Go client and server over a Unix socket.
 func socketPeer(ctx context.Context, dir string, where placement, t task) (Result, error) {
-	t.Socket = filepath.Join(dir, "socket")
+	t.Socket = filepath.Join(dir, "socket.listen")
 	_ = os.Remove(t.Socket)
 	return measurePair(ctx, t, where, "socket-server", "socket-client", func() error {
 		return waitForSocket(ctx, t.Socket)
@@ -210,7 +210,9 @@ func waitForSocket(ctx context.Context, path string) error {
 func measurePair(ctx context.Context, t task, where placement, server, client string, ready func() error) (result Result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, t.Duration+sideGrace)
 	defer cancel()
-	serving, err := startSide(ctx, server, t, where.server)
+	plain := t
+	plain.wrap = nil
+	serving, err := startSide(ctx, server, plain, where.server)
 	if err != nil {
 		return result, err
 	}
