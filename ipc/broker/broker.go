@@ -1,0 +1,78 @@
+// Package broker is the control protocol between applications, the supervisor
+// and server processes: it hands out the descriptors of which sessions are made.
+//
+// Purpose: one JSON message per datagram over a SOCK_SEQPACKET Unix socket, with
+// descriptors by SCM_RIGHTS. Nothing of a session's data passes here; the data
+// path works without the supervisor once a session stands.
+//
+// Invariants: every message carries the protocol's version. A message has
+// exactly the descriptors its kind asks for, or it is refused and all of them
+// are closed. A message is at most MessageMax bytes long.
+//
+// Trust: the supervisor trusts nothing an application sends beyond what Receive
+// has checked, which is form only: version, kind, number of descriptors. Sizes,
+// rights and seals are the receiver's to check. A server trusts its supervisor.
+//
+// Concurrency: Send may be called from any goroutine, Receive from one at a
+// time. There are no locks.
+package broker
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Version of the protocol. Both ends refuse any other.
+const Version = 1
+
+// MessageMax bounds a message, in bytes.
+const MessageMax = 16 << 10
+
+// NameMax bounds the name of a domain, volume or network, in bytes.
+const NameMax = 64
+
+// Kind names a type of message.
+type Kind string
+
+// Errors of Receive. Any of them means that the peer does not speak this
+// protocol; the connection is of no further use.
+var (
+	// ErrVersion: the peer speaks another version of the protocol.
+	ErrVersion = errors.New("broker: the peer speaks another version of the control protocol")
+	// ErrMalformed: the message is not what its kind asks for.
+	ErrMalformed = errors.New("broker: malformed message")
+)
+
+// Code classifies a refusal.
+type Code string
+
+// The codes of Refused.
+const (
+	CodeVersion   Code = "version"     // another version of the protocol
+	CodeMalformed Code = "malformed"   // the message breaks the protocol
+	CodeNotFound  Code = "not-found"   // no such server, volume or session
+	CodeDenied    Code = "denied"      // the topology grants no such right to this user
+	CodeLimit     Code = "limit"       // a limit of the topology or of the protocol
+	CodeMemory    Code = "memory"      // a segment or region is not sealed, or of the wrong size
+	CodeDown      Code = "unavailable" // the server cannot be reached now
+	CodeInternal  Code = "internal"    // the supervisor failed
+)
+
+// Refused is the answer to a request that is not granted. It implements error.
+type Refused struct {
+	Code   Code   `json:"code"`
+	Reason string `json:"reason"`
+}
+
+func (r *Refused) Error() string { return fmt.Sprintf("supervisor: %s (%s)", r.Reason, r.Code) }
+
+// Is matches another Refused with the same code.
+func (r *Refused) Is(target error) bool {
+	t, ok := target.(*Refused)
+	return ok && t.Code == r.Code
+}
+
+// Refuse returns a refusal with a formatted reason.
+func Refuse(code Code, format string, args ...any) *Refused {
+	return &Refused{Code: code, Reason: fmt.Sprintf(format, args...)}
+}

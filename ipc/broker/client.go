@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+)
+
+// ErrDisconnected: the supervisor's connection is gone. Sessions that stand go
+// on as long as their server lives.
+var ErrDisconnected = errors.New("broker: the supervisor has gone")
+
+// Client is an application's end: it pairs answers with questions. All methods
+// may be called from any goroutine.
+type Client struct {
+	conn  *Conn
+	ended func(*Ended)
+	gone  chan struct{} // closed when the connection has ended
+
+	mu      sync.Mutex
+	asked   map[uint64]chan Message
+	lastRef uint64
+	err     error // why the connection ended
+}
+
+// NewClient connects to the supervisor's socket at path and greets. ended, if
+// not nil, is called when the supervisor says that a session is over.
+func NewClient(ctx context.Context, path string, hello Hello, ended func(*Ended)) (*Client, error) {
+	conn, err := Dial(path)
+	switch {
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("no supervisor listens at %s: start one with `quintet up`, or name its socket in QUINTET_SOCKET (%w)", path, err)
+	case err != nil:
+		return nil, fmt.Errorf("connect to the supervisor at %s: %w", path, err)
+	}
+	c := &Client{conn: conn, ended: ended, gone: make(chan struct{}), asked: make(map[uint64]chan Message)}
+	go c.receive()
+	if _, err := c.Ask(ctx, &hello); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Ask sends a question and waits for its answer, whose descriptors are the
+// caller's. Errors are *Refused, ErrDisconnected and the context's; after the
+// last the answer is thrown away when it comes.
+func (c *Client) Ask(ctx context.Context, body Body, fds ...int) (Message, error) {
+	answer := make(chan Message, 1)
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return Message{}, c.err
+	}
+	c.lastRef++
+	ref := c.lastRef
+	c.asked[ref] = answer
+	c.mu.Unlock()
+	if err := c.conn.Send(ref, body, fds...); err != nil {
+		// A refusal may have been received before the connection broke.
+		<-c.gone
+	}
+	select {
+	case m, ok := <-answer:
+		if !ok {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return Message{}, c.err
+		}
+		if refused, is := m.Body.(*Refused); is {
+			return Message{}, refused
+		}
+		return m, nil
+	case <-ctx.Done():
+		c.mu.Lock()
+		delete(c.asked, ref)
+		c.mu.Unlock()
+		return Message{}, fmt.Errorf("wait for the supervisor: %w", ctx.Err())
+	}
+}
+
+func (c *Client) receive() {
+	for {
+		m, err := c.conn.Receive()
+		if err != nil {
+			if err == io.EOF {
+				err = nil
+			}
+			c.end(err)
+			return
+		}
+		if ended, is := m.Body.(*Ended); is && c.ended != nil {
+			c.ended(ended)
+			continue
+		}
+		c.mu.Lock()
+		answer := c.asked[m.Ref]
+		delete(c.asked, m.Ref)
+		if refused, is := m.Body.(*Refused); is && answer == nil && c.err == nil {
+			c.err = refused // of the connection as a whole
+		}
+		c.mu.Unlock()
+		if answer == nil {
+			m.CloseFDs()
+			continue
+		}
+		answer <- m
+	}
+}
+
+func (c *Client) end(cause error) {
+	_ = c.conn.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = ErrDisconnected
+		if cause != nil {
+			c.err = fmt.Errorf("%w: %w", ErrDisconnected, cause)
+		}
+	}
+	for ref, answer := range c.asked {
+		close(answer)
+		delete(c.asked, ref)
+	}
+	close(c.gone)
+}
+
+// Gone is closed when the connection has ended.
+func (c *Client) Gone() <-chan struct{} { return c.gone }
+
+// Close ends the connection, and with it every session of this application.
+func (c *Client) Close() error {
+	err := c.conn.Close()
+	<-c.gone
+	return err
+}

@@ -1,0 +1,203 @@
+package broker
+
+import "github.com/quintet-os/quintet/ipc"
+
+// Body is the content of a message.
+type Body interface{ kind() Kind }
+
+// From applications to the supervisor.
+type (
+	// Hello is the first message of an application.
+	Hello struct {
+		// Name is what the application calls itself in `quintet ps`.
+		Name string `json:"name"`
+		// Domain proves that `quintet run` started the application (its token).
+		Domain string `json:"domain,omitempty"`
+	}
+	// Connect asks for a session with the server of a volume. Descriptor: the
+	// client segment.
+	Connect struct {
+		Volume   string       `json:"volume"`
+		ReadOnly bool         `json:"read_only,omitempty"`
+		Geometry ipc.Geometry `json:"geometry"`
+	}
+	// Grant makes memory usable as payload in a session. Descriptor: the memory.
+	Grant struct {
+		Session   uint64 `json:"session"`
+		Region    int    `json:"region"`
+		Bytes     int64  `json:"bytes"`
+		Writable  bool   `json:"writable,omitempty"`
+		Delegable bool   `json:"delegable,omitempty"`
+	}
+	// Close ends a session.
+	Close struct {
+		Session uint64 `json:"session"`
+	}
+	// Control asks for an operation on the system: see package supervisor.
+	Control struct {
+		Verb   string `json:"verb"`
+		Target string `json:"target,omitempty"`
+	}
+)
+
+// From the supervisor to applications. Every answer carries its question's Ref.
+type (
+	// Welcome answers Hello.
+	Welcome struct {
+		SupervisorPID int `json:"supervisor_pid"`
+	}
+	// Connected answers Connect. Descriptors: the server segment, read-only, and
+	// the eventfd that wakes the server.
+	Connected struct {
+		Session  uint64 `json:"session"`
+		Volume   int    `json:"volume"` // handle, for requests
+		ReadOnly bool   `json:"read_only,omitempty"`
+		Limits   Limits `json:"limits"`
+	}
+	// Granted answers Grant: the server has mapped the region.
+	Granted struct{}
+	// Closed answers Close: the server has let go of the session's memory.
+	Closed struct{}
+	// Report answers Control. Descriptor: a memory file with the answer in JSON.
+	Report struct {
+		Bytes int64 `json:"bytes"`
+	}
+	// Ended says, unasked, that a session is over.
+	Ended struct {
+		Session uint64 `json:"session"`
+		Reason  string `json:"reason"`
+	}
+)
+
+// From the supervisor to a server process, active or standby.
+type (
+	// Status passes the server's status segment. Descriptor: the segment,
+	// writable.
+	Status struct {
+		Server string `json:"server"`
+	}
+	// Volume passes a fresh open description of a device. Descriptor: the device.
+	Volume struct {
+		Name     string `json:"name"`
+		Handle   int    `json:"handle"` // what requests call it
+		ReadOnly bool   `json:"read_only,omitempty"`
+		Memory   bool   `json:"memory,omitempty"` // a memory file that the supervisor keeps
+		Bytes    int64  `json:"bytes"`            // its size; zero: as large as the device is
+	}
+	// Session attaches a client. Descriptors: client segment, server segment
+	// (writable), eventfd.
+	Session struct {
+		ID       uint64       `json:"id"`
+		Client   string       `json:"client"`
+		Volume   int          `json:"volume"` // handle
+		ReadOnly bool         `json:"read_only,omitempty"`
+		Limits   Limits       `json:"limits"`
+		Geometry ipc.Geometry `json:"geometry"`
+	}
+	// Region attaches payload memory to a session. Descriptor: the memory.
+	Region struct {
+		Session   uint64 `json:"session"`
+		Region    int    `json:"region"`
+		Bytes     int64  `json:"bytes"`
+		Writable  bool   `json:"writable,omitempty"`
+		Delegable bool   `json:"delegable,omitempty"`
+	}
+	// Drop detaches a session once its device I/O has ended.
+	Drop struct {
+		Session uint64 `json:"session"`
+	}
+	// Activate makes a standby take its devices and serve.
+	Activate struct {
+		Generation uint64 `json:"generation"`
+	}
+	// Drain asks the active server to finish what it has begun and exit. If
+	// Final, there is no successor, and its sessions end.
+	Drain struct {
+		Final bool `json:"final,omitempty"`
+	}
+)
+
+// From a server process to the supervisor.
+type (
+	// Ready says that the process is up and inside its sandbox.
+	Ready struct {
+		// Degraded lists the measures of the sandbox that are not in force.
+		Degraded []string `json:"degraded,omitempty"`
+	}
+	// Active answers Activate: every session has been recovered.
+	Active struct {
+		Generation uint64 `json:"generation"`
+	}
+	// Done answers Volume, Session, Region and Drop.
+	Done struct{}
+	// SessionFailed says that a client broke the protocol; its session is over.
+	SessionFailed struct {
+		Session uint64 `json:"session"`
+		Reason  string `json:"reason"`
+	}
+)
+
+// Limits of one client, enforced by its server.
+type Limits struct {
+	Requests int   `json:"requests,omitempty"` // in flight; zero: as many as it has slots
+	Bytes    int64 `json:"bytes,omitempty"`    // of payload in flight; zero: no limit
+}
+
+// form of a kind: how to make an empty body, and its number of descriptors.
+type form struct {
+	body        func() Body
+	descriptors int
+}
+
+var forms = map[Kind]form{
+	"hello":   {func() Body { return new(Hello) }, 0},
+	"connect": {func() Body { return new(Connect) }, 1},
+	"grant":   {func() Body { return new(Grant) }, 1},
+	"close":   {func() Body { return new(Close) }, 0},
+	"control": {func() Body { return new(Control) }, 0},
+
+	"welcome":   {func() Body { return new(Welcome) }, 0},
+	"connected": {func() Body { return new(Connected) }, 2},
+	"granted":   {func() Body { return new(Granted) }, 0},
+	"closed":    {func() Body { return new(Closed) }, 0},
+	"report":    {func() Body { return new(Report) }, 1},
+	"ended":     {func() Body { return new(Ended) }, 0},
+	"refused":   {func() Body { return new(Refused) }, 0},
+
+	"status":   {func() Body { return new(Status) }, 1},
+	"volume":   {func() Body { return new(Volume) }, 1},
+	"session":  {func() Body { return new(Session) }, 3},
+	"region":   {func() Body { return new(Region) }, 1},
+	"drop":     {func() Body { return new(Drop) }, 0},
+	"activate": {func() Body { return new(Activate) }, 0},
+	"drain":    {func() Body { return new(Drain) }, 0},
+
+	"ready":          {func() Body { return new(Ready) }, 0},
+	"active":         {func() Body { return new(Active) }, 0},
+	"done":           {func() Body { return new(Done) }, 0},
+	"session-failed": {func() Body { return new(SessionFailed) }, 0},
+}
+
+func (*Hello) kind() Kind         { return "hello" }
+func (*Connect) kind() Kind       { return "connect" }
+func (*Grant) kind() Kind         { return "grant" }
+func (*Close) kind() Kind         { return "close" }
+func (*Control) kind() Kind       { return "control" }
+func (*Welcome) kind() Kind       { return "welcome" }
+func (*Connected) kind() Kind     { return "connected" }
+func (*Granted) kind() Kind       { return "granted" }
+func (*Closed) kind() Kind        { return "closed" }
+func (*Report) kind() Kind        { return "report" }
+func (*Ended) kind() Kind         { return "ended" }
+func (*Refused) kind() Kind       { return "refused" }
+func (*Status) kind() Kind        { return "status" }
+func (*Volume) kind() Kind        { return "volume" }
+func (*Session) kind() Kind       { return "session" }
+func (*Region) kind() Kind        { return "region" }
+func (*Drop) kind() Kind          { return "drop" }
+func (*Activate) kind() Kind      { return "activate" }
+func (*Drain) kind() Kind         { return "drain" }
+func (*Ready) kind() Kind         { return "ready" }
+func (*Active) kind() Kind        { return "active" }
+func (*Done) kind() Kind          { return "done" }
+func (*SessionFailed) kind() Kind { return "session-failed" }
