@@ -1,0 +1,175 @@
+package ext4
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/quintet-os/quintet/files/ext4/disk"
+)
+
+const (
+	inodeShards = 64
+	// idleInodesMax bounds, per shard, the inodes kept in memory that nobody uses.
+	idleInodesMax = 256
+)
+
+// inode is an inode in memory. There is at most one for a number.
+type inode struct {
+	ino uint32
+	// mu guards d, the slot in the inode table, the mapping, the directory's
+	// blocks and the attributes. File data of overlapping ranges is ordered by it.
+	mu   sync.RWMutex
+	d    disk.Inode
+	seed uint32 // of the checksums of what belongs to the inode
+
+	state atomic.Uint32 // inodeLoading, inodeReady, inodeStale
+
+	refs int // guarded by the shard
+	idle int // position among the idle, or -1; guarded by the shard
+}
+
+const (
+	inodeLoading = iota // the loader holds mu
+	inodeReady
+	inodeStale // loading failed, or the inode was freed; no longer in the table
+)
+
+// key names a kind of structure of this inode to the buffer cache.
+func (i *inode) key(kind uint64) uint64 {
+	return kind<<60 | uint64(i.seed)<<28 ^ uint64(i.ino)
+}
+
+// Kinds of structures, for keys of the buffer cache.
+const (
+	keyDirLeaf = 1 + iota
+	keyIndexRoot
+	keyIndexNode
+	keyXattr
+	keyBlockBitmap
+	keyInodeBitmap
+	keyIndirect
+	keyExtent // plus the depth, at most 5
+)
+
+type inodeCache struct{ shards [inodeShards]inodeShard }
+
+type inodeShard struct {
+	mu    sync.Mutex
+	table map[uint32]*inode
+	idle  []*inode // oldest first, roughly
+	hand  int
+	_     [64]byte
+}
+
+func (c *inodeCache) init() {
+	for i := range c.shards {
+		c.shards[i].table = make(map[uint32]*inode)
+	}
+}
+
+func (c *inodeCache) shard(ino uint32) *inodeShard {
+	return &c.shards[(ino*0x9E3779B1)>>26]
+}
+
+// inode returns the inode with a reference, reading it if it is not in memory.
+// Concurrent loads of one inode wait on its lock.
+func (f *FS) inode(ino uint32) (*inode, error) {
+	if f.closed.Load() {
+		return nil, refuse(KindClosed, "use", ino, "")
+	}
+	s := f.inodes.shard(ino)
+	s.mu.Lock()
+	if i := s.table[ino]; i != nil {
+		s.ref(i)
+		s.mu.Unlock()
+		if i.loaded() == inodeReady {
+			return i, nil
+		}
+		f.put(i)
+		return nil, refuse(KindStale, "use", ino, "")
+	}
+	i := &inode{ino: ino, refs: 1, idle: -1}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s.table[ino] = i
+	s.mu.Unlock()
+	if err := f.load(i); err != nil {
+		i.state.Store(inodeStale)
+		s.mu.Lock()
+		if s.table[ino] == i {
+			delete(s.table, ino)
+		}
+		s.mu.Unlock()
+		return nil, err
+	}
+	i.state.Store(inodeReady)
+	return i, nil
+}
+
+// loaded waits for the loader, which holds mu, and returns the state.
+func (i *inode) loaded() uint32 {
+	if s := i.state.Load(); s != inodeLoading {
+		return s
+	}
+	i.mu.RLock()
+	defer i.mu.RUnlock()
+	return i.state.Load()
+}
+
+// load reads i from the inode table.
+func (f *FS) load(i *inode) error {
+	b, off, err := f.inodeSlot(i.ino)
+	if err != nil {
+		return err
+	}
+	defer b.Release()
+	d, err := disk.DecodeInode(b.Data[off:off+int(f.sb.InodeSize)], f.sb, i.ino)
+	if err != nil {
+		return disk.At(err, i.ino, b.Block())
+	}
+	if d.Mode == 0 {
+		return refuse(KindStale, "use", i.ino, "")
+	}
+	i.d = *d
+	i.seed = disk.InodeSeed(f.seed, i.ino, d.Generation)
+	if d.HasBlocks(f.bs) && d.Has(disk.FlagExtents) {
+		if err := disk.CheckExtentNode(i.d.Block[:], -1, f.sb); err != nil {
+			return disk.At(err, i.ino, b.Block())
+		}
+	}
+	return nil
+}
+
+func (s *inodeShard) ref(i *inode) {
+	i.refs++
+	if i.idle >= 0 {
+		last := len(s.idle) - 1
+		s.idle[i.idle] = s.idle[last]
+		s.idle[i.idle].idle = i.idle
+		s.idle[last] = nil
+		s.idle = s.idle[:last]
+		i.idle = -1
+	}
+}
+
+// put drops a reference.
+func (f *FS) put(i *inode) {
+	s := f.inodes.shard(i.ino)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i.refs--
+	if i.refs > 0 || s.table[i.ino] != i {
+		return
+	}
+	if len(s.idle) >= idleInodesMax {
+		s.hand = (s.hand + 1) % idleInodesMax
+		old := s.idle[s.hand]
+		delete(s.table, old.ino)
+		old.idle = -1
+		s.idle[s.hand] = i
+		i.idle = s.hand
+		return
+	}
+	i.idle = len(s.idle)
+	s.idle = append(s.idle, i)
+}

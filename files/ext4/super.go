@@ -1,0 +1,140 @@
+package ext4
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/quintet-os/quintet/files/ext4/buffer"
+	"github.com/quintet-os/quintet/files/ext4/disk"
+	"github.com/quintet-os/quintet/storage"
+)
+
+// CacheBytesDefault bounds the metadata in memory, in bytes.
+const CacheBytesDefault = 64 << 20
+
+// Options configure Open.
+type Options struct {
+	// ReadOnly refuses all changes. A journal that needs recovery is then
+	// refused too, unless NoRecovery is set.
+	ReadOnly bool
+	// NoRecovery reads the file system as it stands, ignoring its journal. It
+	// implies ReadOnly; what is read may be out of date or inconsistent.
+	NoRecovery bool
+	// CacheBytes bounds cached metadata; 0 means CacheBytesDefault.
+	CacheBytes int64
+}
+
+// FS is an open file system.
+type FS struct {
+	volume storage.Volume
+	cache  *buffer.Cache
+	sb     *disk.Superblock // geometry and features are constant while open
+	bs     int              // block size in bytes
+	shift  uint             // log2 of bs
+	seed   uint32
+	groups groupTable
+	inodes inodeCache
+	noDir  bool // no directory indexes: hash order is not used
+
+	freeBlocks atomic.Int64
+	freeInodes atomic.Int64
+
+	readOnly atomic.Bool
+	closed   atomic.Bool
+	bounced  atomic.Int64
+}
+
+// ReadSuperblock reads and validates the superblock of a volume.
+func ReadSuperblock(v storage.Volume) (*disk.Superblock, error) {
+	raw, err := readSuperblockBytes(v)
+	if err != nil {
+		return nil, err
+	}
+	return disk.DecodeSuperblock(raw)
+}
+
+func readSuperblockBytes(v storage.Volume) ([]byte, error) {
+	n := max(disk.SuperblockOffset+disk.SuperblockSize, v.BlockSize())
+	n = (n + v.BlockSize() - 1) / v.BlockSize() * v.BlockSize()
+	if int64(n) > v.Size() {
+		return nil, disk.Corrupt("superblock", "the volume has only %d bytes", v.Size())
+	}
+	p := make([]byte, n)
+	if _, err := v.ReadAt(p, 0); err != nil {
+		return nil, fmt.Errorf("ext4: reading the superblock: %w", err)
+	}
+	return p[disk.SuperblockOffset : disk.SuperblockOffset+disk.SuperblockSize], nil
+}
+
+func newFS(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error) {
+	if err := sb.CheckReadable(); err != nil {
+		return nil, err
+	}
+	if sb.BlockSize() < v.BlockSize() {
+		return nil, &disk.UnsupportedError{Features: []string{fmt.Sprintf("blocks of %d bytes on a volume with sectors of %d", sb.BlockSize(), v.BlockSize())}, Why: "open"}
+	}
+	if sb.BlocksCount > uint64(v.Size())/uint64(sb.BlockSize()) {
+		return nil, disk.Corrupt("superblock", "%d blocks of %d bytes do not fit a volume of %d bytes", sb.BlocksCount, sb.BlockSize(), v.Size())
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = CacheBytesDefault
+	}
+	c, err := buffer.New(v, buffer.Options{BlockSize: sb.BlockSize(), Blocks: sb.BlocksCount, Bytes: o.CacheBytes})
+	if err != nil {
+		return nil, err
+	}
+	f := &FS{volume: v, cache: c, sb: sb, bs: sb.BlockSize(), shift: uint(10 + sb.LogBlockSize), seed: sb.Seed()}
+	f.noDir = sb.FeatureCompat&disk.CompatDirIndex == 0
+	f.groups.init(f)
+	f.inodes.init()
+	f.freeBlocks.Store(int64(sb.FreeBlocks))
+	f.freeInodes.Store(int64(sb.FreeInodes))
+	return f, nil
+}
+
+// Statfs describes the space of a file system, in blocks.
+type Statfs struct {
+	BlockSize   int
+	Blocks      uint64 // without the file system's own
+	Free        uint64
+	Available   uint64 // Free without the reserve for the superuser
+	Inodes      uint64
+	FreeInodes  uint64
+	NameLenMax  int
+	UUID        [16]byte
+	BytesCached int64
+	Bounced     int64 // blocks of file data copied because a request was not aligned
+}
+
+// Statfs returns the present figures; it takes no lock.
+func (f *FS) Statfs() Statfs {
+	free := uint64(max(0, f.freeBlocks.Load()))
+	s := Statfs{BlockSize: f.bs, Blocks: f.sb.BlocksCount - f.overhead(), Free: free, Inodes: uint64(f.sb.InodesCount),
+		FreeInodes: uint64(max(0, f.freeInodes.Load())), NameLenMax: disk.NameLenMax, UUID: f.sb.UUID,
+		BytesCached: f.cache.Stats().Cached * int64(f.bs), Bounced: f.bounced.Load()}
+	s.Available = free - min(free, f.sb.ReservedBlocks)
+	return s
+}
+
+// overhead counts the blocks of bitmaps, inode tables, descriptors and
+// superblocks.
+func (f *FS) overhead() uint64 {
+	sb := f.sb
+	per := uint64(2 + sb.InodeTableBlocks())
+	n := sb.Groups()*per + uint64(sb.FirstDataBlock)
+	if sb.FeatureROCompat&disk.ROCompatSparseSuper == 0 && sb.FeatureCompat&disk.CompatSparseSuper2 == 0 {
+		return n + sb.Groups()*uint64(sb.GroupOverhead(0))
+	}
+	if sb.FeatureIncompat&disk.IncompatMetaBG != 0 {
+		for g := range uint32(sb.Groups()) {
+			n += uint64(sb.GroupOverhead(g))
+		}
+		return n
+	}
+	for g := uint64(0); g < sb.Groups(); g++ {
+		if sb.HasSuper(uint32(g)) {
+			n += uint64(sb.GroupOverhead(uint32(g)))
+		}
+	}
+	return n
+}
