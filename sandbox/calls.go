@@ -69,7 +69,7 @@ var descriptorCalls = []string{
 }
 
 var storageCalls = []string{
-	"io_uring_setup", "io_uring_enter", "io_uring_register",
+	"io_uring_enter", // of the rings that Enter reserved; io_uring_setup would make unrestricted ones
 	"pread64", "pwrite64", "preadv", "pwritev", "flock", "fsync", "fdatasync", "fallocate",
 }
 
@@ -81,6 +81,7 @@ const (
 		syscall.CLONE_NEWUSER | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET |
 		syscall.CLONE_PTRACE | syscall.CLONE_VFORK | syscall.CLONE_PARENT
 
+	atEmptyPath     = 0x1000     // AT_EMPTY_PATH
 	fcntlGetSeals   = 1034       // F_GET_SEALS
 	prctlNameMemory = 0x53564d41 // PR_SET_VMA, of the Go runtime
 )
@@ -96,6 +97,10 @@ var runtimeRules = []rule{
 }
 
 var storageRules = []rule{
+	// ENABLE_RINGS and what internal/unix/uring registers.
+	{call: "io_uring_register", argument: 1, values: []uint32{12, 2, 4, 15, 16}},
+	// Of a descriptor, for its I/O alignment: with a path it meets the empty root.
+	{call: "statx", argument: 2, values: []uint32{atEmptyPath}},
 	// BLKGETSIZE64, BLKSSZGET, BLKPBSZGET, BLKROGET, BLKDISCARD, BLKZEROOUT, BLKDISCARDZEROES
 	{call: "ioctl", argument: 1, values: []uint32{0x80081272, 0x1268, 0x127b, 0x125e, 0x1277, 0x127f, 0x127c}},
 }

@@ -14,7 +14,7 @@
 //	    Args:  []string{"server", "storage"},    ...
 //	    Files: []*os.File{control}, // 3, 4, ...      }
 //	    Stderr: log,
-//	    Profile: sandbox.Profile{Name: "storage/data", Calls: sandbox.StorageCalls},
+//	    Profile: sandbox.Profile{Name: "storage/data", Calls: sandbox.StorageCalls, Rings: volumes},
 //	})
 //	p.Pidfd.Wait()     // death;  p.Pidfd.Signal(SIGKILL) kills
 //	state, err := p.Reap()
@@ -42,10 +42,13 @@
 //
 // # What remains reachable
 //
-// io_uring makes requests that no seccomp filter sees. Its open, connect and
-// socket operations still meet the empty root, the empty network and the
-// Landlock domain of the process; the tests try them. The server can use its
-// processor time, memory within the limits, and whatever its descriptors allow.
+// Processor time, memory within the limits, and whatever the descriptors allow.
+//
+// io_uring makes requests that no seccomp filter sees, and some kinds of socket
+// (vsock, for one) know neither namespaces nor Landlock. So the server cannot make
+// rings: Enter reserves Profile.Rings of them, which the kernel restricts to
+// reading and writing, and uring.New hands those out. Each open volume
+// needs one; the server gives none back.
 //
 // # Life and death
 //

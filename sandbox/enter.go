@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/internal/unix/uring"
 )
 
 // ErrNotLaunched is returned by Enter in a process that no Launcher started.
@@ -19,12 +20,21 @@ var ErrNotLaunched = errors.New("sandbox: this is an internal command of the sup
 // applied is in the report. The error is ErrNotLaunched or a damaged launch
 // record; the program must then end.
 func Enter() (Report, error) {
+	l, err := received()
+	if err != nil {
+		return nil, err
+	}
+	return l.apply(l.steps()), nil
+}
+
+// received takes the launch record out of the environment.
+func received() (*launch, error) {
 	text, ok := os.LookupEnv(launchEnv)
 	if !ok {
 		return nil, ErrNotLaunched
 	}
-	var l launch
-	if err := json.Unmarshal([]byte(text), &l); err != nil {
+	l := &launch{}
+	if err := json.Unmarshal([]byte(text), l); err != nil {
 		return nil, fmt.Errorf("sandbox: launch record: %w", err)
 	}
 	if err := l.Profile.check(); err != nil {
@@ -33,29 +43,56 @@ func Enter() (Report, error) {
 	if err := os.Unsetenv(launchEnv); err != nil {
 		return nil, fmt.Errorf("sandbox: clear the launch record: %w", err)
 	}
-	return l.enter(), nil
+	return l, nil
 }
 
-// enter goes from what needs most to what leaves least: after the last step
-// not one of the earlier ones would be possible.
-func (l *launch) enter() Report {
-	r := l.Report
+// step is one measure: it returns what it has done.
+type step struct {
+	name string
+	take func() (detail string, err error)
+}
+
+func (l *launch) apply(steps []step) Report {
 	// A name is a courtesy to ps(1): without it the sandbox is no weaker.
 	_ = os.WriteFile("/proc/self/comm", []byte(l.Profile.Name), 0)
-	r.add("descriptors", fmt.Sprintf("0-%d", 2+l.Files), unix.CloseInherited(3+l.Files))
-	r.add("rlimits", "", l.limit())
-	r.add("root", "empty, read-only", l.emptyRoot())
-	r.add("no_new_privs", "", noNewPrivileges())
-	abi, err := unix.LandlockDenyAll()
-	r.add("landlock", fmt.Sprintf("ABI %d, everything denied", abi), explainThreads(err))
-	r.add("capabilities", "none", explainThreads(l.dropCapabilities()))
-	r.add("undumpable", "", undumpable())
-	allowed, err := filter(l.Profile.Calls)
-	if err == nil {
-		err = unix.InstallSeccomp(allowed)
+	r := l.Report
+	for _, s := range steps {
+		detail, err := s.take()
+		r.add(s.name, detail, err)
 	}
-	r.add("seccomp", string(l.Profile.Calls), err)
 	return r
+}
+
+// steps go from what needs most to what leaves least: after the last one not
+// one of the earlier would be possible.
+func (l *launch) steps() []step {
+	return []step{
+		{"descriptors", func() (string, error) { return fmt.Sprintf("0-%d", 2+l.Files), unix.CloseInherited(3 + l.Files) }},
+		{"rlimits", func() (string, error) { return "", l.limit() }},
+		{"root", func() (string, error) { return "empty, read-only", l.emptyRoot() }},
+		{"io_uring", func() (string, error) { return fmt.Sprintf("%d restricted rings", l.Profile.Rings), l.reserveRings() }},
+		{"no_new_privs", func() (string, error) { return "", noNewPrivileges() }},
+		{"landlock", func() (string, error) {
+			abi, err := unix.LandlockDenyAll()
+			return fmt.Sprintf("ABI %d, everything denied", abi), explainThreads(err)
+		}},
+		{"capabilities", func() (string, error) { return "none", explainThreads(l.dropCapabilities()) }},
+		{"undumpable", func() (string, error) { return "", undumpable() }},
+		{"seccomp", func() (string, error) {
+			allowed, err := filter(l.Profile.Calls)
+			if err == nil {
+				err = unix.InstallSeccomp(allowed)
+			}
+			return string(l.Profile.Calls), err
+		}},
+	}
+}
+
+func (l *launch) reserveRings() error {
+	if l.Profile.Calls != StorageCalls {
+		return nil
+	}
+	return uring.Reserve(l.Profile.Rings, ringEntries)
 }
 
 func (l *launch) limit() error {

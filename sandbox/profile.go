@@ -7,8 +7,12 @@ import "fmt"
 type Profile struct {
 	Name   string `json:"name"`  // as ps(1) shows it, cut to 15 bytes
 	Calls  Calls  `json:"calls"` // system calls beyond those every server needs
+	Rings  int    `json:"rings"` // io_uring rings it may make, of at most ringEntries entries
 	Limits Limits `json:"limits"`
 }
+
+// ringEntries is the size of the rings that Enter reserves: 56 KiB each.
+const ringEntries = 512
 
 // Limits bound the resources of a server process.
 type Limits struct {
@@ -19,6 +23,7 @@ type Limits struct {
 }
 
 const (
+	ringsMax           = 1024
 	descriptorsDefault = 1 << 14
 	threadsDefault     = 128
 	lockedBytesDefault = 16 << 30
@@ -44,6 +49,8 @@ func (p Profile) check() error {
 		return fmt.Errorf("sandbox profile has no name")
 	case !p.Calls.known():
 		return fmt.Errorf("sandbox profile %s: no set of system calls is called %q", p.Name, p.Calls)
+	case p.Rings < 0 || p.Rings > ringsMax:
+		return fmt.Errorf("sandbox profile %s: %d rings; allowed: 0 to %d", p.Name, p.Rings, ringsMax)
 	case l.Descriptors < 0 || l.Threads < 0 || l.LockedBytes < 0 || l.MemoryBytes < 0:
 		return fmt.Errorf("sandbox profile %s: negative limit", p.Name)
 	}

@@ -114,6 +114,7 @@ var numbers = map[string]uint32{
 	"add_key":           sys.SYS_ADD_KEY,
 	"request_key":       sys.SYS_REQUEST_KEY,
 	"reboot":            sys.SYS_REBOOT,
+	"statx":             sys.SYS_STATX,
 	"swapon":            sys.SYS_SWAPON,
 	"swapoff":           sys.SYS_SWAPOFF,
 	"pidfd_getfd":       sys.SYS_PIDFD_GETFD,

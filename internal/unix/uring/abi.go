@@ -17,6 +17,7 @@ const (
 	fallocPunchHole  = 2
 	fallocZeroRange  = 16
 	setupClamp       = 1 << 4
+	setupDisabled    = 1 << 6
 	setupCoopTaskrun = 1 << 8
 	setupTaskrunFlag = 1 << 9
 	setupSingle      = 1 << 12
@@ -30,9 +31,15 @@ const (
 
 	registerFiles         = 2
 	registerEventfd       = 4
+	registerRestrictions  = 11
+	registerEnable        = 12
 	registerBuffers2      = 15
 	registerBuffersUpdate = 16
 	registerSparse        = 1
+
+	restrictRegister = 0
+	restrictOp       = 1
+	restrictFlags    = 2
 
 	offsetRings = 0
 	offsetSQEs  = 0x10000000

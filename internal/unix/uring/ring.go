@@ -66,13 +66,21 @@ type Ring struct {
 }
 
 // New makes a ring for entries operations in flight, in the given mode or, when
-// the kernel lacks it, in the next one that it has.
+// the kernel lacks it, in the next one that it has. After Reserve it hands out
+// one of the reserved rings, whose mode is the cheapest.
 func New(entries int, mode Mode) (*Ring, error) {
+	if r, err := takeReserved(entries); r != nil || err != nil {
+		return r, err
+	}
+	return create(entries, mode, 0)
+}
+
+func create(entries int, mode Mode, flags uint32) (*Ring, error) {
 	if entries < 1 || entries > EntriesMax {
 		return nil, fmt.Errorf("uring: %d entries, want 1 to %d", entries, EntriesMax)
 	}
 	for ; ; mode++ {
-		p := params{flags: modeFlags[mode] | setupClamp}
+		p := params{flags: modeFlags[mode] | setupClamp | flags}
 		fd, err := setup(uint32(entries), &p)
 		if err == sys.EINVAL && mode < ModeInterrupt {
 			continue

@@ -112,3 +112,9 @@ func (r *Ring) SetBuffer(place int, mem []byte) error {
 	}
 	return register(r.fd, registerBuffersUpdate, unsafe.Pointer(&arg), unsafe.Sizeof(arg))
 }
+
+// restrict limits a disabled ring, for good.
+func (r *Ring) restrict() error {
+	all := restrictions()
+	return register(r.fd, registerRestrictions, unsafe.Pointer(&all[0]), uintptr(len(all)))
+}
