@@ -117,6 +117,10 @@ func (c *Cache) drop(b *Buffer) {
 	b.SetClean()
 }
 
+// Drop takes a buffer out of the cache: its block is metadata no longer, and
+// the content must not be found again. Whoever has it pinned keeps the memory.
+func (c *Cache) Drop(b *Buffer) { c.drop(b) }
+
 // Forget drops the cached content of blocks that have been freed and are not
 // part of any transaction, so that it is neither written nor found again.
 // Buffers still pinned keep their memory.

@@ -1,0 +1,36 @@
+package jbd2
+
+import "encoding/binary"
+
+// revokeTable maps a block to the latest transaction that revoked it: no copy
+// of the block in that transaction or an earlier one may be replayed.
+type revokeTable map[uint64]uint32
+
+func (t revokeTable) add(block uint64, sequence uint32) {
+	if old, ok := t[block]; !ok || after(sequence, old) {
+		t[block] = sequence
+	}
+}
+
+func (t revokeTable) revoked(block uint64, sequence uint32) bool {
+	latest, ok := t[block]
+	return ok && !after(sequence, latest)
+}
+
+// addBlock takes in a revoke block of the log. False: its length is impossible.
+func (t revokeTable) addBlock(l *layout, p []byte, sequence uint32) (records int, ok bool) {
+	used := int(binary.BigEndian.Uint32(p[headerSize:]))
+	if used < 0 || used > l.blockSize-l.tail {
+		return 0, false
+	}
+	size := l.recordSize()
+	for at := revokeHeaderSize; at+size <= used; at += size {
+		block := uint64(binary.BigEndian.Uint32(p[at:]))
+		if size == 8 {
+			block = binary.BigEndian.Uint64(p[at:])
+		}
+		t.add(block, sequence)
+		records++
+	}
+	return records, true
+}
