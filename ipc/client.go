@@ -15,8 +15,6 @@ import (
 // spinFirstTurns pauses come before anything else when a caller waits.
 const spinFirstTurns = 32
 
-var singleProcessor = runtime.NumCPU() < 2
-
 // ClientConfig describes one session to the client.
 type ClientConfig struct {
 	Geometry Geometry
@@ -167,7 +165,7 @@ func (k *Call) spin() bool {
 	if k.Done() {
 		return true
 	}
-	if singleProcessor || k.client.serverSleeps() {
+	if k.client.serverSleeps() || k.client.besideServer() {
 		return false
 	}
 	for range spinFirstTurns {

@@ -65,6 +65,7 @@ const (
 
 	offMagic   = 0
 	offVersion = 8
+	offPlace   = 1*pairBytes + 8 // processor of this side, plus one; beside the sleep words
 
 	// Client segment.
 	offClientSleep = 1 * pairBytes // bell value the client sleeps on, plus one; 0 when awake

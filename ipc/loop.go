@@ -60,8 +60,8 @@ type LoopConfig struct {
 	// Beat is called on the loop's thread at least every BeatInterval while the
 	// loop turns; a server that hangs in Step stops beating. May be nil.
 	Beat func(now time.Duration)
-	// Spin bounds spinning; 0 means SpinBudget, negative means no spinning. With a
-	// single processor the loop never spins.
+	// Spin bounds spinning; 0 means SpinBudget, negative means no spinning. Beside
+	// a client on the same processor, spinning yields.
 	Spin time.Duration
 }
 
@@ -89,7 +89,7 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 
 func spinTicks(d time.Duration) uint64 {
 	switch {
-	case d < 0 || runtime.NumCPU() < 2:
+	case d < 0:
 		return 0
 	case d == 0:
 		d = SpinBudget
@@ -187,17 +187,19 @@ func (l *Loop) Run(ctx context.Context) error {
 				if err := l.sleep(&now); err != nil {
 					return err
 				}
+				l.sessions.settle()
 				ticks = clock.Ticks()
 				polled, idleSince = ticks, 0
 				continue
 			}
-			clock.Pause()
+			relax(l.sessions.beside)
 		}
 		if ticks-polled >= epollInterval {
 			if ctx.Err() != nil {
 				return nil
 			}
 			polled = ticks
+			l.sessions.settle()
 			now = l.Now()
 			l.beat(now)
 			if err := l.wait(0); err != nil {

@@ -80,7 +80,8 @@ type Session struct {
 	idle    uint64 // ticks since which nothing was found; 0 while busy
 	seen    uint64 // activity at the last Cool
 	set     *Sessions
-	token   int32 // of the loop
+	token   int32  // of the loop
+	place   uint64 // as published
 
 	out []Consumer // rings the client fills
 	in  []Producer // rings this side fills

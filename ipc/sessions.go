@@ -10,6 +10,7 @@ type Sessions struct {
 	byID    map[uint64]*Session
 	active  []*Session
 	ringing []*Session // clients to wake, in the order of their replies
+	beside  bool       // the client of an active session is on this processor
 }
 
 // NewSessions returns an empty set.

@@ -47,7 +47,8 @@ var waiters struct {
 }
 
 // spinners counts the leaders of this process that are spinning: one less than
-// the processors, so that nobody spins in the place of what he waits for.
+// the processors, and at least one, so that nobody spins in the place of what he
+// waits for.
 var spinners atomic.Int32
 
 // joinWaiter adds c to a waiter of the process with room.
@@ -235,7 +236,7 @@ func (w *waiter) spinFor(ctx context.Context, p party) bool {
 	if c.serverSleeps() {
 		return p.ready()
 	}
-	if spinners.Add(1) >= int32(runtime.NumCPU()) {
+	if spinners.Add(1) >= max(int32(runtime.NumCPU()), 2) {
 		spinners.Add(-1)
 		return p.ready()
 	}
@@ -245,11 +246,12 @@ func (w *waiter) spinFor(ctx context.Context, p party) bool {
 	budget := spinTicks(0)
 	start := clock.Ticks()
 	for {
+		beside := c.settle()
 		for range spinCheckTurns {
 			if p.ready() {
 				return true
 			}
-			clock.Pause()
+			relax(beside)
 		}
 		w.dispatch()
 		if clock.Ticks()-start > budget || c.serverSleeps() || ctx.Err() != nil || c.Err() != nil {

@@ -54,7 +54,7 @@ func (c Calls) rules() []rule {
 }
 
 var runtimeCalls = []string{
-	"futex", "futex_waitv", "nanosleep", "clock_nanosleep", "clock_gettime", "gettimeofday", "sched_yield",
+	"futex", "futex_waitv", "nanosleep", "clock_nanosleep", "clock_gettime", "gettimeofday", "sched_yield", "getcpu",
 	"sched_getaffinity", "sched_setaffinity", "getrandom", "gettid", "getpid",
 	"rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack", "restart_syscall",
 	"munmap", "madvise", "mremap", "mlock", "munlock", "mseal",

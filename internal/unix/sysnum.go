@@ -47,6 +47,7 @@ var numbers = map[string]uint32{
 	"sigaltstack":       sys.SYS_SIGALTSTACK,
 	"restart_syscall":   sys.SYS_RESTART_SYSCALL,
 	"sched_yield":       sys.SYS_SCHED_YIELD,
+	"getcpu":            sys.SYS_GETCPU,
 	"sched_getaffinity": sys.SYS_SCHED_GETAFFINITY,
 	"sched_setaffinity": sys.SYS_SCHED_SETAFFINITY,
 	"nanosleep":         sys.SYS_NANOSLEEP,
