@@ -1,0 +1,165 @@
+package server
+
+import (
+	"github.com/quintet-os/quintet/ipc"
+	"github.com/quintet-os/quintet/storage"
+)
+
+// Limits bound what one session has in flight. A request beyond them waits.
+type Limits struct {
+	Requests int
+	Bytes    int64
+}
+
+// Default limits of a session.
+const (
+	LimitRequestsDefault = 256
+	LimitBytesDefault    = 64 << 20
+)
+
+// Grant gives a session access to a volume. The client's handle of the volume is
+// the grant's place among the session's.
+type Grant struct {
+	Volume   *Volume
+	ReadOnly bool
+}
+
+type grant struct {
+	volume *Volume
+	info   storage.Info
+}
+
+// session is the core's side of one session.
+type session struct {
+	ipc      *ipc.Session
+	grants   []grant
+	limits   Limits
+	regions  map[int]*region
+	head     *task  // taken, checked, and not yet admitted
+	waiting  bool   // among Core.waiting
+	told     bool   // its failure has been reported
+	taken    int    // tasks
+	inflight int    // admitted tasks
+	bytes    int64  // of admitted transfers
+	removed  func() // called when nothing is in flight any more
+	counters Counters
+}
+
+// region is granted memory while it is used here.
+type region struct {
+	id       int
+	mem      []byte
+	writable bool
+	users    int // admitted tasks
+	buffers  []attached
+	released func() // called when users has become 0; nil while the region is granted
+}
+
+type attached struct {
+	volume *Volume
+	buffer int
+}
+
+// region returns a granted region, or nil.
+func (s *session) region(id int) *region {
+	if r := s.regions[id]; r != nil {
+		return r
+	}
+	granted, ok := s.ipc.Region(id)
+	if !ok {
+		return nil
+	}
+	r := &region{id: id, mem: granted.Mem, writable: granted.Writable}
+	s.regions[id] = r
+	return r
+}
+
+// buffer returns the device's handle of the region, attaching it at first use.
+func (r *region) buffer(v *Volume) int {
+	for _, a := range r.buffers {
+		if a.volume == v {
+			return a.buffer
+		}
+	}
+	buffer := v.device.Attach(r.mem)
+	r.buffers = append(r.buffers, attached{v, buffer})
+	return buffer
+}
+
+// release ends the use of the region's memory.
+func (r *region) release() {
+	for _, a := range r.buffers {
+		a.volume.device.Detach(a.buffer)
+	}
+	r.buffers = nil
+	if r.released != nil {
+		r.released()
+	}
+}
+
+// AddSession serves an attached session from the next Step on. Sessions that a
+// dead server left are all added before the first Step. A limit that is zero
+// means the default.
+func (c *Core) AddSession(s *ipc.Session, grants []Grant, limits Limits) {
+	if limits.Requests <= 0 {
+		limits.Requests = LimitRequestsDefault
+	}
+	if limits.Bytes <= 0 {
+		limits.Bytes = LimitBytesDefault
+	}
+	added := &session{ipc: s, limits: limits, regions: make(map[int]*region)}
+	for _, g := range grants {
+		info := g.Volume.info
+		info.Writable = info.Writable && !g.ReadOnly
+		added.grants = append(added.grants, grant{g.Volume, info})
+	}
+	c.byIPC[s] = added
+	c.recovering = append(c.recovering, added)
+}
+
+// RemoveSession ends a session: nothing is taken from it and nothing answered
+// any more. When its last operation has ended, released is called, from here or
+// from Step; until then all its memory must stay mapped.
+func (c *Core) RemoveSession(s *ipc.Session, released func()) {
+	removed := c.byIPC[s]
+	if removed == nil {
+		released()
+		return
+	}
+	delete(c.byIPC, s)
+	removed.removed = released
+	if removed.head != nil {
+		c.finish(removed.head)
+	} else if removed.taken == 0 {
+		c.forget(removed)
+	}
+}
+
+// forget ends what is left of a removed session.
+func (c *Core) forget(s *session) {
+	for _, r := range s.regions {
+		r.release()
+	}
+	s.regions = nil
+	released := s.removed
+	s.removed = func() {}
+	released()
+}
+
+// RemoveRegion revokes a region. Requests that name it from now on are refused.
+// When the last operation on it has ended, released is called, from here or from
+// Step; until then it must stay mapped.
+func (c *Core) RemoveRegion(s *ipc.Session, id int, released func()) {
+	s.RemoveRegion(id)
+	owner := c.byIPC[s]
+	if owner == nil || owner.regions[id] == nil {
+		released()
+		return
+	}
+	r := owner.regions[id]
+	delete(owner.regions, id)
+	r.released = released
+	if r.users == 0 {
+		r.release()
+	}
+}
