@@ -118,8 +118,12 @@ func callSession(t task) (any, error) {
 		})
 		return result, err
 	}
-	return countCalls(t, func(stop func() bool) (int, error) {
-		return keepInFlight(client, t.Window, stop)
+	return countCalls(t, func(stop func() bool) (n int, err error) {
+		err = bound(t.CPU, func() (err error) {
+			n, err = keepInFlight(client, t.Window, stop)
+			return err
+		})
+		return n, err
 	})
 }
 
@@ -142,7 +146,11 @@ func joinSession(t task) (*ipc.Client, error) {
 	if err := unix.SendPacket(socket, []byte{0}, own.FD); err != nil {
 		return nil, err
 	}
-	return ipc.NewClient(ipc.ClientConfig{Geometry: t.Geometry, Client: own.Mem, Server: server.Mem, Doorbell: fileDoorbell})
+	config := ipc.ClientConfig{Geometry: t.Geometry, Client: own.Mem, Server: server.Mem, Doorbell: fileDoorbell}
+	if t.Sleeping {
+		config.Spin = -1
+	}
+	return ipc.NewClient(config)
 }
 
 func echoOnce(client *ipc.Client) error {

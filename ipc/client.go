@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/quintet-os/quintet/internal/clock"
 	"github.com/quintet-os/quintet/internal/unix"
@@ -23,6 +24,9 @@ type ClientConfig struct {
 	Client, Server []byte
 	// Doorbell is the eventfd that wakes the server. The Client does not close it.
 	Doorbell int
+	// Spin bounds the spinning of a caller that waits while the server is awake; 0
+	// means SpinBudget, negative means no spinning.
+	Spin time.Duration
 	// Unmap, if set, is called once nobody can touch the segments any more, which
 	// is some time after Close.
 	Unmap func()
@@ -35,6 +39,7 @@ type Client struct {
 	mine, theirs memory
 	words        int
 	doorbell     int
+	spinTicks    uint64 // 0: never spin
 	calls        []Call
 	// free and waiting hold one bit a slot: nobody owns it; its caller is parked
 	// and wants to be woken by whoever leads the waiter.
@@ -73,7 +78,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, fmt.Errorf("server segment: %w", err)
 	}
 	c := &Client{g: g, mine: newMemory(cfg.Client), theirs: newMemory(cfg.Server), words: g.bitWords(),
-		doorbell: cfg.Doorbell, calls: make([]Call, g.Slots)}
+		doorbell: cfg.Doorbell, spinTicks: spinTicks(cfg.Spin), calls: make([]Call, g.Slots)}
 	if err := checkHeader(c.theirs); err != nil {
 		return nil, err
 	}
@@ -165,7 +170,7 @@ func (k *Call) spin() bool {
 	if k.Done() {
 		return true
 	}
-	if k.client.serverSleeps() || k.client.besideServer() {
+	if k.client.spinTicks == 0 || k.client.serverSleeps() || k.client.besideServer() {
 		return false
 	}
 	for range spinFirstTurns {

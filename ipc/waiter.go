@@ -233,7 +233,7 @@ func (w *waiter) lead(ctx context.Context, p party) error {
 // processor can be spared.
 func (w *waiter) spinFor(ctx context.Context, p party) bool {
 	c := p.session()
-	if c.serverSleeps() {
+	if c.spinTicks == 0 || c.serverSleeps() {
 		return p.ready()
 	}
 	if spinners.Add(1) >= max(int32(runtime.NumCPU()), 2) {
@@ -243,7 +243,6 @@ func (w *waiter) spinFor(ctx context.Context, p party) bool {
 	defer spinners.Add(-1)
 	w.spins.Store(true)
 	defer w.spins.Store(false)
-	budget := spinTicks(0)
 	start := clock.Ticks()
 	for {
 		beside := c.settle()
@@ -254,7 +253,7 @@ func (w *waiter) spinFor(ctx context.Context, p party) bool {
 			relax(beside)
 		}
 		w.dispatch()
-		if clock.Ticks()-start > budget || c.serverSleeps() || ctx.Err() != nil || c.Err() != nil {
+		if clock.Ticks()-start > c.spinTicks || c.serverSleeps() || ctx.Err() != nil || c.Err() != nil {
 			return p.ready()
 		}
 	}
