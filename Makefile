@@ -29,7 +29,7 @@ test: ## all checks and tests; the last lines are go test's own
 	tools/install-packages test
 	$(MAKE) --no-print-directory check build
 	$(GO) test -race -short -timeout 20m $(GOTESTFLAGS) $$($(GO) list -e -find $(RACE) 2>/dev/null)
-	$(GO) test -timeout 30m $(GOTESTFLAGS) ./...
+	CGO_ENABLED=0 $(GO) test -timeout 30m $(GOTESTFLAGS) ./...
 
 test-long: build ## the storms and sweeps at full length (hours)
 	tools/install-packages test

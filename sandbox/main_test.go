@@ -5,16 +5,27 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
 
 // The test binary is also the sandboxed program: with childEnv set it does
-// what the named entry of children says and ends.
-const childEnv = "QUINTET_TEST_CHILD"
+// what the named entry of children says and ends. withoutEnv lists measures that
+// the child leaves out, so that a test shows what the others do by themselves.
+const (
+	childEnv   = "QUINTET_TEST_CHILD"
+	withoutEnv = "QUINTET_TEST_WITHOUT"
+)
 
 var children = map[string]func(Report) any{
-	"report": func(r Report) any { return r },
+	"report":  func(r Report) any { return r },
+	"attempt": attemptChild,
+	"sweep":   sweepChild,
+	"victim":  victimChild,
+	"wait":    waitChild,
+	"spawn":   spawnChild,
 }
 
 func TestMain(m *testing.M) {
@@ -24,11 +35,13 @@ func TestMain(m *testing.M) {
 	}
 	var report Report
 	if os.Getenv(launchEnv) != "" {
-		var err error
-		if report, err = Enter(); err != nil {
+		l, err := received()
+		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(3)
 		}
+		without := strings.Split(os.Getenv(withoutEnv), ",")
+		report = l.apply(slices.DeleteFunc(l.steps(), func(s step) bool { return slices.Contains(without, s.name) }))
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(children[name](report)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -57,7 +70,7 @@ func start(t testing.TB, l *Launcher, child string, calls Calls, env []string, f
 	}
 	p, err := l.Start(Spec{
 		Path: "/proc/self/exe", Args: []string{"-test.run=^$"}, Env: append(env, childEnv+"="+child),
-		Files: files, Stderr: w, Profile: Profile{Name: "quintet-" + child, Calls: calls},
+		Files: files, Stderr: w, Profile: Profile{Name: "quintet-" + child, Calls: calls, Rings: 1},
 	})
 	w.Close()
 	if err != nil {

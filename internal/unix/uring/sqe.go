@@ -69,3 +69,9 @@ func (s *SQE) fallocate(f File, offset, length int64, mode uint32) {
 
 // Nop does nothing but complete.
 func (s *SQE) Nop() { s.opcode = opNop }
+
+// Raw fills in an operation of any kind. It is how tests show that a restricted
+// ring refuses the kinds that this package does not use.
+func (s *SQE) Raw(opcode uint8, fd int32, address uint64, length uint32, offset uint64) {
+	s.opcode, s.fd, s.address, s.length, s.offset = opcode, fd, address, length, offset
+}
