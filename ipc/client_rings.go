@@ -11,7 +11,7 @@ type clientRings struct {
 	client *Client
 	out    []Producer
 	in     []Consumer
-	seen   atomic.Uint64 // progress when the waiting goroutine last looked
+	seen   atomic.Uint64 // sum of the tails of in when the waiting goroutine last looked
 	waits  atomic.Bool   // it is parked
 	token  chan struct{}
 }
@@ -33,23 +33,21 @@ func (c *Client) makeRings() {
 	}
 }
 
-// Out returns the filling end of the ring towards the server. All rings of a
-// session belong to one goroutine.
+// Out returns the filling end of the ring towards the server. It belongs to one
+// goroutine at a time, which need not be the one that waits.
 func (c *Client) Out(ring int) *Producer { return &c.rings.out[ring] }
 
-// In returns the emptying end of the ring from the server.
+// In returns the emptying end of the ring from the server. All of these ends
+// belong to the goroutine that calls WaitRings.
 func (c *Client) In(ring int) *Consumer { return &c.rings.in[ring] }
 
-// WaitRings blocks until the server has published or consumed descriptors since
-// the caller last looked with Available, Pop, Free or Push. It is called by the
-// goroutine to which the rings belong. Errors are the context's, ErrClosed and
-// ErrSession.
+// WaitRings blocks until the server has published descriptors since the caller
+// last looked with Available or Pop, or has made room in a ring that was full
+// when its owner last looked with Free or Push. One goroutine of a session may
+// wait. Errors are the context's, ErrClosed and ErrSession.
 func (c *Client) WaitRings(ctx context.Context) error {
 	r := &c.rings
 	var seen uint64
-	for i := range r.out {
-		seen += r.out[i].head
-	}
 	for i := range r.in {
 		seen += r.in[i].tail
 	}
@@ -63,13 +61,18 @@ func (c *Client) WaitRings(ctx context.Context) error {
 // ready compares sums: the indices only grow.
 func (r *clientRings) ready() bool {
 	var now uint64
-	for i := range r.out {
-		now += r.client.theirs.load(r.out[i].headAt)
-	}
 	for i := range r.in {
 		now += r.client.theirs.load(r.in[i].tailAt)
 	}
-	return now != r.seen.Load()
+	if now != r.seen.Load() {
+		return true
+	}
+	for i := range r.out {
+		if r.out[i].gained() {
+			return true
+		}
+	}
+	return false
 }
 
 func (r *clientRings) session() *Client { return r.client }

@@ -34,10 +34,19 @@ type Core interface {
 	Step(now time.Duration) (worked bool)
 }
 
+// Timed is implemented by a core that wants to be stepped at a certain time even
+// though nothing rings.
+type Timed interface {
+	// Deadline returns that time, in the time of Step, and false if there is none.
+	// The loop may be late by its scheduling and by a millisecond.
+	Deadline() (at time.Duration, ok bool)
+}
+
 // Loop drives a core: it steps while there is work, spins for a bounded time,
 // announces sleep, looks again and blocks until a doorbell or a device rings.
 type Loop struct {
 	core     Core
+	timed    Timed // core, if it is; or nil
 	sessions *Sessions
 	beat     func(now time.Duration)
 	epoll    *unix.Epoll
@@ -73,6 +82,7 @@ func NewLoop(cfg LoopConfig) (*Loop, error) {
 	}
 	l := &Loop{core: cfg.Core, sessions: cfg.Sessions, beat: cfg.Beat, epoll: epoll,
 		start: time.Now(), tokens: make(map[int32]*Session)}
+	l.timed, _ = cfg.Core.(Timed)
 	if l.beat == nil {
 		l.beat = func(time.Duration) {}
 	}
@@ -209,10 +219,18 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// sleep blocks until something rings. All sessions have announced it.
+// sleep blocks until something rings or the core's deadline has come. All
+// sessions have announced it.
 func (l *Loop) sleep(now *time.Duration) error {
-	l.beat(l.Now())
-	if err := l.wait(BeatInterval); err != nil {
+	*now = l.Now()
+	l.beat(*now)
+	timeout := BeatInterval
+	if l.timed != nil {
+		if at, ok := l.timed.Deadline(); ok {
+			timeout = min(timeout, max(at-*now, 0))
+		}
+	}
+	if err := l.wait(timeout); err != nil {
 		return err
 	}
 	*now = l.Now()

@@ -3,6 +3,7 @@ package ipc
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 )
 
 // Descriptor is one entry of a ring. Its meaning belongs to the protocol above;
@@ -20,6 +21,7 @@ type Producer struct {
 	tailAt, headAt, buf int    // offsets
 	tail                uint64 // including what is not yet published
 	published, head     uint64
+	wants               atomic.Uint64 // head for which the ring was full, plus one; 0: there was room
 	err                 error
 	rouse               func() // rings the other side if it sleeps
 }
@@ -53,8 +55,23 @@ func (p *Producer) refresh() {
 	p.head = head
 }
 
-// Free is the number of descriptors that can be pushed.
+// Free is the number of descriptors that can be pushed. Having returned 0, it
+// has asked the consumer to ring this side when there is room again.
 func (p *Producer) Free() int {
+	free := p.room()
+	if free == 0 && p.err == nil {
+		// Here a wake-up could be lost: the wish comes before the last look.
+		p.wants.Store(p.head + 1)
+		p.refresh()
+		free = p.room()
+	}
+	if free > 0 && p.wants.Load() != 0 {
+		p.wants.Store(0)
+	}
+	return free
+}
+
+func (p *Producer) room() int {
 	if p.err != nil {
 		return 0
 	}
@@ -66,6 +83,13 @@ func (p *Producer) Free() int {
 		return 0
 	}
 	return p.entries - int(p.tail-p.head)
+}
+
+// gained tells whether there is room in a ring that was full when its owner last
+// looked. It may be called from any goroutine.
+func (p *Producer) gained() bool {
+	wants := p.wants.Load()
+	return wants != 0 && p.theirs.load(p.headAt) != wants-1
 }
 
 // Push adds d behind the last one and returns false if the ring is full. The
@@ -87,6 +111,10 @@ func (p *Producer) Publish() {
 		p.rouse()
 	}
 }
+
+// Published is the number of descriptors ever published in this ring, by whatever
+// generation.
+func (p *Producer) Published() uint64 { return p.published }
 
 // Err is non-nil when the consumer's index made no sense.
 func (p *Producer) Err() error { return p.err }
@@ -132,16 +160,29 @@ func (c *Consumer) Pop(d *Descriptor) bool {
 	return true
 }
 
-// Commit gives the places of all popped descriptors back and rings the producer
-// if it sleeps. It is called after the work on them is done, so that a successor
-// finds again what was not finished.
-func (c *Consumer) Commit() {
-	if c.committed != c.head {
-		c.committed = c.head
-		c.mine.announce(c.headAt, c.head)
+// Commit gives the places of all popped descriptors back; see Release.
+func (c *Consumer) Commit() { c.Release(int(c.head - c.committed)) }
+
+// Release gives the places of the n oldest popped descriptors back, and rings the
+// producer if it sleeps and the ring was full. It is called after the work on
+// them is done, so that a successor finds again what was not finished.
+func (c *Consumer) Release(n int) {
+	if n == 0 {
+		return
+	}
+	before := c.committed
+	c.committed += uint64(n)
+	// Here a wake-up could be lost: of the producer's last push and this
+	// announcement, each with a full fence behind it, the later one sees the other.
+	c.mine.announce(c.headAt, c.committed)
+	if c.theirs.load(c.tailAt)-before >= uint64(c.entries) {
 		c.rouse()
 	}
 }
+
+// Released is the number of descriptors ever given back in this ring, by
+// whatever generation.
+func (c *Consumer) Released() uint64 { return c.committed }
 
 // Err is non-nil when the producer's index made no sense.
 func (c *Consumer) Err() error { return c.err }
