@@ -41,7 +41,7 @@
 //	submit            11: record 7, seq 1, bit 1, sleep epoch 1, doorbell at most 1
 //	next request      10 when there is one under the hot slot or the first bit;
 //	                  at most SlotsMax + 8 in all when a hostile client sets every bit
-//	begin, park        1 each
+//	begin, execute, park 1 each
 //	reply             11: record 7, seq 1, bit 1, sleep word 1, bell at most 1
 //	look for a reply   1
 //	ring push or pop   5 a descriptor, plus 2 a batch

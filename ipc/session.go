@@ -16,7 +16,7 @@ type Request struct {
 	Words Words
 	// Replayed: the request was in flight when this server took the session over.
 	Replayed bool
-	// Started: a predecessor had begun to execute it, so it may have had effects.
+	// Started: a predecessor had called Execute, so it may have had effects.
 	Started bool
 	// Attempts counts the deaths of servers while the request was on the CPU,
 	// that is between Begin and Park or Reply.
@@ -60,8 +60,8 @@ type Session struct {
 	parity   []uint64 // of the last request taken, by slot
 	inflight []uint64 // taken and not answered
 	replay   []uint64 // in flight at Attach and not yet taken
-	started  []uint64 // subset of replay: a predecessor had begun
-	attempts []uint8  // of replayed requests, by slot
+	started  []uint64 // subset of replay: a predecessor had started
+	attempts []uint8  // count, and attemptStarted, of the last request taken, by slot
 	taken    []uint64 // sequence number of the last request taken, by slot
 	depth    int      // population of inflight
 	hot      int      // slot taken last
@@ -181,12 +181,12 @@ func (s *Session) recover(slot int) bool {
 		if word&attemptOnCPU != 0 && count < attemptCountMask {
 			count++
 		}
-		s.attempts[slot] = uint8(count)
+		s.attempts[slot] = uint8(count | word&attemptStarted)
 	}
 	return true
 }
 
-// NextStarted takes the next replayed request that a predecessor had begun to
+// NextStarted takes the next replayed request that a predecessor had started to
 // execute. A server whose requests depend on one another's effects empties it
 // on all sessions before it calls Next on any.
 func (s *Session) NextStarted() (Request, bool) {
@@ -276,7 +276,7 @@ func (s *Session) take(slot int) (Request, bool) {
 	if s.replay[w]&bit != 0 {
 		r.Replayed = true
 		r.Started = s.started[w]&bit != 0
-		r.Attempts = int(s.attempts[slot])
+		r.Attempts = int(s.attempts[slot] & attemptCountMask)
 		s.replay[w] &^= bit
 		s.started[w] &^= bit
 	} else {
@@ -285,16 +285,23 @@ func (s *Session) take(slot int) (Request, bool) {
 	return r, true
 }
 
-// Begin records that the server is about to execute the request of slot. A death
-// from here to Park or Reply counts as an attempt of this request.
-func (s *Session) Begin(slot int) {
-	s.server.publish(s.g.attempt(slot), s.taken[slot]<<attemptSeqShift|attemptStarted|attemptOnCPU|uint64(s.attempts[slot]))
+// Begin records that the request of slot is on the CPU. A death from here to Park
+// or Reply counts as an attempt of this request.
+func (s *Session) Begin(slot int) { s.mark(slot, attemptOnCPU) }
+
+// Execute records, after Begin, that the request of slot is about to have
+// effects: a successor will find it Started, however often it is parked.
+func (s *Session) Execute(slot int) {
+	s.attempts[slot] |= attemptStarted
+	s.mark(slot, attemptOnCPU)
 }
 
-// Park records that the request of slot waits for a device: a death is no longer
-// blamed on it.
-func (s *Session) Park(slot int) {
-	s.server.publish(s.g.attempt(slot), s.taken[slot]<<attemptSeqShift|attemptStarted|uint64(s.attempts[slot]))
+// Park records that the request of slot waits, for a device or for another
+// request: a death is no longer blamed on it.
+func (s *Session) Park(slot int) { s.mark(slot, 0) }
+
+func (s *Session) mark(slot int, onCPU uint64) {
+	s.server.publish(s.g.attempt(slot), s.taken[slot]<<attemptSeqShift|onCPU|uint64(s.attempts[slot]))
 }
 
 // Reply answers the request of slot, which must be in flight, and rings the

@@ -122,7 +122,7 @@ func (c *Core) reap(v *Volume) (worked bool) {
 	return n > 0
 }
 
-// recover takes all requests that a predecessor may have begun. False while some
+// recover takes all requests that a predecessor had started. False while some
 // of them could not be taken yet.
 func (c *Core) recover() bool {
 	for len(c.recovering) > 0 {

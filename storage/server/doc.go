@@ -14,7 +14,7 @@
 //
 //   - The successor starts only after the last operation of the dead server has
 //     ended in the kernel: the fence, see package storage/device.
-//   - It takes the requests the dead server may have begun, of all sessions,
+//   - It takes the requests the dead server had given to a device, of all sessions,
 //     before any other; the guard then keeps the others behind them.
 //
 // The guard is also what makes a request atomic: a read sees all of a write or

@@ -141,6 +141,7 @@ func (c *Core) start(t *task) {
 		t.onCPU = true
 		s.ipc.Begin(t.slot)
 	}
+	s.ipc.Execute(t.slot)
 	op := storage.Operation{
 		Tag: uint64(t.number), Op: r.Op, Flags: r.Flags,
 		Buffer: storage.BufferNone, Offset: r.Offset, Length: r.Length,
