@@ -16,3 +16,9 @@ func (*cgroup) String() string             { return "" }
 func (*cgroup) place(*syscall.SysProcAttr) {}
 func (*cgroup) adopt(int) error            { return nil }
 func (*cgroup) remove()                    {}
+
+// CgroupSupport tells how servers' memory and threads would be limited.
+func CgroupSupport() (string, error) {
+	_, err := newCgroup(0, Limits{})
+	return "", err
+}

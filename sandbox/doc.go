@@ -46,7 +46,7 @@
 //
 // io_uring makes requests that no seccomp filter sees, and some kinds of socket
 // (vsock, for one) know neither namespaces nor Landlock. So the server cannot make
-// rings: Enter reserves Profile.Rings of them, which the kernel restricts to
+// rings: Enter reserves as many as the Profile says, which the kernel restricts to
 // reading and writing, and uring.New hands those out. Each open volume
 // needs one; the server gives none back.
 //

@@ -70,7 +70,9 @@ func (l *launch) steps() []step {
 		{"descriptors", func() (string, error) { return fmt.Sprintf("0-%d", 2+l.Files), unix.CloseInherited(3 + l.Files) }},
 		{"rlimits", func() (string, error) { return "", l.limit() }},
 		{"root", func() (string, error) { return "empty, read-only", l.emptyRoot() }},
-		{"io_uring", func() (string, error) { return fmt.Sprintf("%d restricted rings", l.Profile.Rings), l.reserveRings() }},
+		{"io_uring", func() (string, error) {
+			return fmt.Sprintf("%d restricted rings", l.Profile.rings()), uring.Reserve(l.Profile.rings(), ringEntries)
+		}},
 		{"no_new_privs", func() (string, error) { return "", noNewPrivileges() }},
 		{"landlock", func() (string, error) {
 			abi, err := unix.LandlockDenyAll()
@@ -86,13 +88,6 @@ func (l *launch) steps() []step {
 			return string(l.Profile.Calls), err
 		}},
 	}
-}
-
-func (l *launch) reserveRings() error {
-	if l.Profile.Calls != StorageCalls {
-		return nil
-	}
-	return uring.Reserve(l.Profile.Rings, ringEntries)
 }
 
 func (l *launch) limit() error {

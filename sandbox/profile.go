@@ -1,17 +1,21 @@
 package sandbox
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // Profile says what a server process may use. The zero values of its limits
 // mean the defaults.
 type Profile struct {
 	Name   string `json:"name"`  // as ps(1) shows it, cut to 15 bytes
 	Calls  Calls  `json:"calls"` // system calls beyond those every server needs
-	Rings  int    `json:"rings"` // io_uring rings it may make, of at most ringEntries entries
+	Rings  int    `json:"rings"` // with StorageCalls: volumes it may open in its life; default ringsDefault
 	Limits Limits `json:"limits"`
 }
 
-// ringEntries is the size of the rings that Enter reserves: 56 KiB each.
+// ringEntries is the size of the io_uring that Enter reserves for each volume:
+// operations in flight; 56 KiB.
 const ringEntries = 512
 
 // Limits bound the resources of a server process.
@@ -24,6 +28,7 @@ type Limits struct {
 
 const (
 	ringsMax           = 1024
+	ringsDefault       = 8
 	descriptorsDefault = 1 << 14
 	threadsDefault     = 128
 	lockedBytesDefault = 16 << 30
@@ -40,6 +45,13 @@ func (l Limits) withDefaults() Limits {
 		l.LockedBytes = lockedBytesDefault
 	}
 	return l
+}
+
+func (p Profile) rings() int {
+	if p.Calls != StorageCalls {
+		return 0
+	}
+	return cmp.Or(p.Rings, ringsDefault)
 }
 
 func (p Profile) check() error {
