@@ -27,8 +27,11 @@ type Launcher struct {
 	done     chan struct{}
 	close    sync.Once
 
-	plan int // index of the first plan not yet refused; launching thread only
-	next uint32
+	// Of the launching thread only:
+	plan      int // index of the first plan not yet refused
+	next      uint32
+	groups    cgroups
+	groupless error // why there are no groups
 }
 
 // Spec describes one process to start.
@@ -69,6 +72,10 @@ func NewLauncher() (*Launcher, error) {
 		}
 	}
 	l := &Launcher{requests: make(chan func()), done: make(chan struct{})}
+	if l.groups, l.groupless = findCgroups(); l.groupless == nil {
+		l.groups.sweep()
+		l.groupless = l.groups.prepare()
+	}
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		for {
@@ -123,18 +130,22 @@ func (l *Launcher) start(spec Spec) (*Process, error) {
 	l.next++
 	plans := plansFor(os.Geteuid(), os.Getegid(), l.next)
 	for ; ; l.plan++ {
-		p, err := spec.run(program, plans[l.plan], l.next)
+		p, err := l.run(spec, program, plans[l.plan])
 		if err == nil || l.plan == len(plans)-1 || !refused(err) {
 			return p, err
 		}
 	}
 }
 
-func (s *Spec) run(program *os.File, plan plan, number uint32) (*Process, error) {
-	group, err := newCgroup(number, s.Limits.withDefaults())
+func (l *Launcher) run(s Spec, program *os.File, plan plan) (*Process, error) {
 	var report Report
 	plan.report(&report)
-	report.add("cgroup", group.String(), err)
+	var group *cgroup
+	err := l.groupless
+	if err == nil {
+		group, err = l.groups.create(fmt.Sprintf(groupName, os.Getpid(), l.next), s.Limits.withDefaults())
+	}
+	report.add("cgroup", fmt.Sprintf("version %d", l.groups.version), err)
 	record, err := json.Marshal(launch{Profile: s.Profile, Files: len(s.Files), Rooted: plan.rooted, Capable: plan.capable, Report: report})
 	if err != nil {
 		return nil, err

@@ -3,14 +3,17 @@ package sandbox
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/internal/unix"
 )
 
@@ -123,6 +126,16 @@ func TestServersDieWithTheSupervisor(t *testing.T) {
 	if err := pidfd.Wait(); err != nil { // the test's timeout bounds it
 		t.Fatal(err)
 	}
+	if _, err := CgroupSupport(); err != nil {
+		return
+	}
+	l := newLauncher(t) // sweeps
+	for _, base := range l.groups.bases {
+		left, err := filepath.Glob(filepath.Join(base, fmt.Sprintf("quintet-%d-*", cmd.Process.Pid)))
+		if err != nil || len(left) != 0 {
+			t.Errorf("left behind by the dead supervisor: %v, %v", left, err)
+		}
+	}
 }
 
 func TestServersDieWithTheLauncher(t *testing.T) {
@@ -164,4 +177,45 @@ func atoi(t *testing.T, text string) int {
 		t.Fatal(err)
 	}
 	return n
+}
+
+func TestMemoryLimitKills(t *testing.T) {
+	if support, err := CgroupSupport(); err != nil {
+		testenv.Skip(t, "no cgroups to divide: "+err.Error())
+	} else {
+		t.Log(support)
+	}
+	l := newLauncher(t)
+	p, err := l.Start(Spec{
+		Path: "/proc/self/exe", Env: []string{childEnv + "=hog"},
+		Profile: Profile{Name: "hog", Calls: ServerCalls, Limits: Limits{MemoryBytes: 32 << 20}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	groups := p.cgroup.directories
+	if len(groups) == 0 {
+		t.Fatal("the process has no group")
+	}
+	state, err := p.Reap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := state.Sys().(syscall.WaitStatus); !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		t.Errorf("with 32 MiB allowed and 256 MiB used: %v, want SIGKILL", state)
+	}
+	for _, group := range groups {
+		if _, err := os.Stat(group); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left behind: %v", group, err)
+		}
+	}
+}
+
+// hogChild uses 256 MiB.
+func hogChild(Report) any {
+	memory := make([]byte, 256<<20)
+	for i := range memory {
+		memory[i] = byte(i)
+	}
+	return len(memory)
 }

@@ -26,6 +26,7 @@ var children = map[string]func(Report) any{
 	"victim":  victimChild,
 	"wait":    waitChild,
 	"spawn":   spawnChild,
+	"hog":     hogChild,
 }
 
 func TestMain(m *testing.M) {

@@ -96,3 +96,8 @@ func PrivateMemfd() error {
 	defer Close(fd)
 	return AddSeals(fd, sys.F_SEAL_SHRINK|sys.F_SEAL_GROW|sys.F_SEAL_FUTURE_WRITE|sys.F_SEAL_SEAL)
 }
+
+// MayCreateIn is nil if this user may create entries in the directory.
+func MayCreateIn(directory string) error {
+	return sys.Faccessat(sys.AT_FDCWD, directory, sys.W_OK|sys.X_OK, sys.AT_EACCESS)
+}
