@@ -1,0 +1,243 @@
+package device
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/internal/unix/uring"
+	"github.com/quintet-os/quintet/storage"
+)
+
+// writerEnv makes this test binary a server that dies: it names the device, and
+// whether to register it with the ring.
+const writerEnv = "QUINTET_TEST_FENCE_WRITER"
+
+func TestMain(m *testing.M) {
+	if path, ok := os.LookupEnv(writerEnv); ok {
+		runtime.LockOSThread()
+		if err := doomedWriter(path); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+const fenceBlock = 4096
+
+// doomedWriter fences the device, submits one write of 'A' when told to, and
+// waits for its death.
+func doomedWriter(path string) error {
+	var options Options
+	parts := strings.Split(path, ":")
+	path = parts[0]
+	for _, part := range parts[1:] {
+		switch part {
+		case "fixed":
+			options.FixedFile = true
+		case "unpinned":
+			options.Unpinned = true
+		case "cooperate":
+			options.Mode = uring.ModeCooperate
+		case "interrupt":
+			options.Mode = uring.ModeInterrupt
+		}
+	}
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Reopen(int(file.Fd()))
+	if err != nil {
+		return err
+	}
+	file.Close()
+	f, err := NewFile(fd, options)
+	if err != nil {
+		return err
+	}
+	if err := f.Fence(); err != nil {
+		return err
+	}
+	mem, err := unix.MapAnonymous(fenceBlock)
+	if err != nil {
+		return err
+	}
+	copy(mem, bytes.Repeat([]byte{'A'}, fenceBlock))
+	fmt.Println("fenced")
+	if _, err := os.Stdin.Read(make([]byte, 1)); err != nil {
+		return err
+	}
+	f.Submit(&storage.Operation{Op: storage.OpWrite, Buffer: f.Attach(mem), Mem: mem, Length: fenceBlock})
+	f.Reap(nil)
+	fmt.Println("submitted")
+	_, err = os.Stdin.Read(make([]byte, 1))
+	return err
+}
+
+// doomed is a running doomedWriter.
+type doomed struct {
+	t     testing.TB
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	lines *bufio.Scanner
+}
+
+func startDoomed(t testing.TB, path string) *doomed {
+	t.Helper()
+	d := &doomed{t: t, cmd: exec.Command(os.Args[0])}
+	d.cmd.Env = append(os.Environ(), writerEnv+"="+path)
+	d.cmd.Stderr = os.Stderr
+	var err error
+	if d.stdin, err = d.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := d.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.lines = bufio.NewScanner(stdout)
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	d.expect("fenced")
+	return d
+}
+
+func (d *doomed) expect(line string) {
+	d.t.Helper()
+	if !d.lines.Scan() || d.lines.Text() != line {
+		d.t.Fatalf("the writer said %q, want %q", d.lines.Text(), line)
+	}
+}
+
+// Submit has it submit its write.
+func (d *doomed) Submit() {
+	d.t.Helper()
+	if _, err := d.stdin.Write([]byte{1}); err != nil {
+		d.t.Fatal(err)
+	}
+	d.expect("submitted")
+}
+
+// Kill ends it by SIGKILL, and returns when it has been reaped.
+func (d *doomed) Kill() {
+	d.t.Helper()
+	if err := d.cmd.Process.Kill(); err != nil {
+		d.t.Fatal(err)
+	}
+	d.cmd.Wait() // "signal: killed"
+}
+
+// firstByte reads the block the writer wrote to.
+func firstByte(t *testing.T, f *File) byte {
+	t.Helper()
+	mem := buffer(t, fenceBlock)
+	mustRun(t, f, storage.Operation{Op: storage.OpRead, Buffer: storage.BufferNone, Mem: mem, Length: fenceBlock})
+	return mem[0]
+}
+
+func writeByte(t *testing.T, f *File, b byte) {
+	t.Helper()
+	mem := buffer(t, fenceBlock)
+	copy(mem, bytes.Repeat([]byte{b}, fenceBlock))
+	mustRun(t, f, storage.Operation{Op: storage.OpWrite, Buffer: storage.BufferNone, Mem: mem, Length: fenceBlock})
+}
+
+// TestWriteOfTheDeadLandsLate shows what the fence is for: a server is killed
+// with a write in a slow device, and its successor goes on at once.
+func TestWriteOfTheDeadLandsLate(t *testing.T) {
+	loop := loopDevice(t, imageFile(t, t.TempDir(), 1<<20))
+	slow := newThrottle(t, loop)
+	dead := startDoomed(t, loop)
+	slow.Enter(dead.cmd.Process.Pid)
+	dead.Submit()
+	dead.Kill()
+
+	successor := openFile(t, loop, Options{})
+	writeByte(t, successor, 'B')
+	if got := firstByte(t, successor); got != 'B' {
+		t.Fatalf("after the successor's write the device holds %q", got)
+	}
+	slow.Lift()
+	if err := successor.Fence(); err != nil { // too late, but it tells when the write has landed
+		t.Fatal(err)
+	}
+	if got := firstByte(t, successor); got != 'A' {
+		t.Errorf("the device holds %q: the dead server's write did not land late, so this host does not show what the fence is for", got)
+	}
+}
+
+// TestFenceKeepsTheDeadOut is the same with the fence.
+func TestFenceKeepsTheDeadOut(t *testing.T) {
+	for name, options := range map[string]string{"descriptor": "", "registered file": ":fixed", "interrupt": ":interrupt"} {
+		t.Run(name, func(t *testing.T) {
+			loop := loopDevice(t, imageFile(t, t.TempDir(), 1<<20))
+			slow := newThrottle(t, loop)
+			dead := startDoomed(t, loop+options)
+			slow.Enter(dead.cmd.Process.Pid)
+			dead.Submit()
+			dead.Kill()
+
+			successor := openFile(t, loop, Options{})
+			if free, err := unix.TryLockExclusive(successor.fd); free || err != nil {
+				t.Fatalf("the fence is open (%v, %v) while a write of the dead server is in flight", free, err)
+			}
+			if got := firstByte(t, successor); got != 0 {
+				t.Fatalf("the device holds %q before the slow write", got)
+			}
+			slow.Lift()
+			if err := successor.Fence(); err != nil {
+				t.Fatal(err)
+			}
+			if got := firstByte(t, successor); got != 'A' {
+				t.Errorf("the fence opened, and the device holds %q: the write was still to come", got)
+			}
+			writeByte(t, successor, 'B')
+			if got := firstByte(t, successor); got != 'B' {
+				t.Errorf("the device holds %q", got)
+			}
+		})
+	}
+}
+
+// BenchmarkFence measures from SIGKILL to the successor's lock, with a write
+// just submitted.
+func BenchmarkFence(b *testing.B) {
+	for _, options := range []string{":idle", "", ":fixed", ":cooperate", ":cooperate:fixed", ":interrupt"} {
+		b.Run("options="+options, func(b *testing.B) {
+			path := imageFile(b, b.TempDir(), 1<<20)
+			var total, worst time.Duration
+			for b.Loop() {
+				dead := startDoomed(b, path+options)
+				if options != ":idle" {
+					dead.Submit()
+				}
+				fd := openDescriptor(b, path)
+				start := time.Now()
+				if err := dead.cmd.Process.Kill(); err != nil {
+					b.Fatal(err)
+				}
+				if err := unix.LockExclusive(fd); err != nil {
+					b.Fatal(err)
+				}
+				took := time.Since(start)
+				total, worst = total+took, max(worst, took)
+				dead.cmd.Wait()
+				unix.Close(fd)
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(float64(total.Microseconds())/float64(b.N), "us/kill")
+			b.ReportMetric(float64(worst.Microseconds()), "us-max")
+		})
+	}
+}
