@@ -50,7 +50,6 @@ type (
 	// the eventfd that wakes the server.
 	Connected struct {
 		Session  uint64 `json:"session"`
-		Volume   int    `json:"volume"` // handle, for requests
 		ReadOnly bool   `json:"read_only,omitempty"`
 		Limits   Limits `json:"limits"`
 	}
@@ -71,18 +70,20 @@ type (
 
 // From the supervisor to a server process, active or standby.
 type (
-	// Status passes the server's status segment. Descriptor: the segment,
-	// writable.
+	// Status passes the server's status segment, after all else that a new process
+	// is told. Descriptor: the segment, writable.
 	Status struct {
 		Server string `json:"server"`
 	}
 	// Volume passes a fresh open description of a device. Descriptor: the device.
 	Volume struct {
 		Name     string `json:"name"`
-		Handle   int    `json:"handle"` // what requests call it
+		Handle   int    `json:"handle"` // what Session calls it
 		ReadOnly bool   `json:"read_only,omitempty"`
 		Memory   bool   `json:"memory,omitempty"` // a memory file that the supervisor keeps
-		Bytes    int64  `json:"bytes"`            // its size; zero: as large as the device is
+		Bytes    int64  `json:"bytes"`            // its size, for memory
+		// BlockSize is the unit of a memory volume; devices have their own.
+		BlockSize int `json:"block_size,omitempty"`
 	}
 	// Session attaches a client. Descriptors: client segment, server segment
 	// (writable), eventfd.
@@ -128,7 +129,7 @@ type (
 	Active struct {
 		Generation uint64 `json:"generation"`
 	}
-	// Done answers Volume, Session, Region and Drop.
+	// Done answers Status, Region and Drop.
 	Done struct{}
 	// SessionFailed says that a client broke the protocol; its session is over.
 	SessionFailed struct {

@@ -57,6 +57,7 @@ type Core struct {
 	free       []*task
 	draining   bool
 	now        time.Duration
+	total      Counters // of all sessions, ended ones included
 	completed  [reapMax]storage.Completion
 }
 

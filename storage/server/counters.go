@@ -43,3 +43,6 @@ func (c *Core) Counters(s *ipc.Session) Counters {
 	}
 	return Counters{}
 }
+
+// Total returns the sum over all sessions, ended ones included.
+func (c *Core) Total() Counters { return c.total }

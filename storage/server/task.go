@@ -37,8 +37,10 @@ func (c *Core) take(s *session, r *ipc.Request) {
 	s.head = t
 	s.taken++
 	s.counters.Requests++
+	c.total.Requests++
 	if r.Replayed {
 		s.counters.Replayed++
+		c.total.Replayed++
 	}
 	if r.Attempts >= storage.AttemptsMax {
 		c.refuse(t, storage.KindPoison)
@@ -167,6 +169,7 @@ func (c *Core) park(t *task) {
 func (c *Core) complete(t *task, done *storage.Completion) {
 	if done.Kind == storage.KindOK {
 		t.session.counters.count(&t.request)
+		c.total.count(&t.request)
 		t.volume.counters.count(&t.request)
 	} else {
 		t.volume.counters.Errors++
@@ -180,6 +183,7 @@ func (c *Core) refuse(t *task, kind storage.Kind) { c.reply(t, &storage.Reply{Ki
 func (c *Core) reply(t *task, reply *storage.Reply) {
 	if reply.Kind != storage.KindOK {
 		t.session.counters.Errors++
+		c.total.Errors++
 	}
 	if t.session.removed == nil {
 		words := ipc.Words(reply.Encode())
