@@ -1,0 +1,299 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc/broker"
+)
+
+// answersMax bounds the messages that wait for an application to read them. One
+// that reads so slowly loses its connection.
+const answersMax = 128
+
+// application is one connection from an application.
+type application struct {
+	sup   *Supervisor
+	conn  *broker.Conn
+	peer  unix.Peer
+	pidfd *unix.Pidfd
+
+	// Guarded by Supervisor.mu.
+	name     string
+	domain   string
+	greeted  bool
+	sessions map[uint64]*session
+	granted  int64 // bytes
+	gone     bool
+	silent   bool // answers is closed
+
+	answers chan answer
+	end     sync.Once
+}
+
+type answer struct {
+	ref  uint64
+	body broker.Body
+	fds  []int
+}
+
+// admit starts the handling of a new connection, or refuses it.
+func (s *Supervisor) admit(conn *broker.Conn) {
+	peer, err := unix.PeerOf(conn.Socket())
+	pidfd := peerPidfd(conn)
+	if err != nil || pidfd == nil {
+		_ = conn.Close() // it has gone already
+		return
+	}
+	app := &application{
+		sup: s, conn: conn, peer: peer, pidfd: pidfd,
+		sessions: make(map[uint64]*session), answers: make(chan answer, answersMax),
+	}
+	s.mu.Lock()
+	full := len(s.applications) >= applicationsMax || s.ending
+	if !full {
+		s.applications[app] = true
+	}
+	s.mu.Unlock()
+	if full {
+		_ = conn.Send(0, broker.Refuse(broker.CodeLimit, "there are %d applications already", applicationsMax))
+		_ = pidfd.Close()
+		_ = conn.Close()
+		return
+	}
+	go app.answer()
+	go app.serve()
+	go func() {
+		if pidfd.Wait() == nil {
+			_ = conn.Close() // serve ends, even if a child has inherited the socket
+		}
+	}()
+}
+
+// serve handles the application's messages, one after the other, until it closes
+// or breaks the protocol.
+func (a *application) serve() {
+	defer a.leave()
+	for {
+		m, err := a.conn.Receive()
+		switch {
+		case errors.Is(err, broker.ErrVersion):
+			a.refuseAndClose(m.Ref, broker.Refuse(broker.CodeVersion,
+				"%v; use the same release of Quintet for the application and for `quintet up`", err))
+			return
+		case errors.Is(err, broker.ErrMalformed):
+			a.refuseAndClose(m.Ref, broker.Refuse(broker.CodeMalformed, "%v", err))
+			return
+		case err != nil:
+			return
+		}
+		refusal := a.handle(&m)
+		m.CloseFDs()
+		if refusal == nil {
+			continue
+		}
+		var refused *broker.Refused
+		if !errors.As(refusal, &refused) {
+			refused = broker.Refuse(broker.CodeInternal, "%v", refusal)
+		}
+		if refused.Code == broker.CodeMalformed {
+			a.refuseAndClose(m.Ref, refused)
+			return
+		}
+		a.sup.mu.Lock()
+		a.reply(m.Ref, refused)
+		a.sup.mu.Unlock()
+	}
+}
+
+// refuseAndClose sends the last message of a connection. It does not wait for a
+// peer that does not read: the socket's queue is empty, or the peer's fault.
+func (a *application) refuseAndClose(ref uint64, r *broker.Refused) {
+	slog.Warn("application refused", "pid", a.peer.PID, "uid", a.peer.UID, "reason", r.Reason)
+	_ = a.conn.Send(ref, r)
+}
+
+// handle does what a message asks for. A returned error is the answer; it takes
+// the descriptors that it uses out of m.
+func (a *application) handle(m *broker.Message) error {
+	a.sup.mu.Lock()
+	defer a.sup.mu.Unlock()
+	if hello, ok := m.Body.(*broker.Hello); ok && !a.greeted {
+		return a.hello(m.Ref, hello)
+	}
+	if !a.greeted {
+		return broker.Refuse(broker.CodeMalformed, "the first message must be hello")
+	}
+	if a.sup.ending {
+		return broker.Refuse(broker.CodeDown, "the system is being shut down")
+	}
+	switch body := m.Body.(type) {
+	case *broker.Connect:
+		return a.connect(m, body)
+	case *broker.Grant:
+		return a.grant(m, body)
+	case *broker.Close:
+		return a.closeSession(m.Ref, body)
+	case *broker.Control:
+		return a.control(m.Ref, body)
+	}
+	return broker.Refuse(broker.CodeMalformed, "an application must not send this message")
+}
+
+func (a *application) hello(ref uint64, h *broker.Hello) error {
+	if len(h.Name) > broker.NameMax {
+		return broker.Refuse(broker.CodeMalformed, "a name of %d bytes, at most %d are allowed", len(h.Name), broker.NameMax)
+	}
+	a.name = h.Name
+	if h.Domain != "" {
+		d := a.sup.tokens[h.Domain]
+		if d == nil {
+			return broker.Refuse(broker.CodeMalformed, "%s names no running domain; start the program with `quintet run`", DomainVariable)
+		}
+		a.name, a.domain = d.name, d.name
+	}
+	a.greeted = true
+	a.reply(ref, &broker.Welcome{SupervisorPID: os.Getpid()})
+	return nil
+}
+
+func (a *application) connect(m *broker.Message, c *broker.Connect) error {
+	server, handle := a.sup.find(c.Volume)
+	if server == nil {
+		return broker.Refuse(broker.CodeNotFound, "there is no volume %q; `quintet ps` lists them", c.Volume)
+	}
+	right, granted := a.sup.rightTo(c.Volume, a.domain, a.peer)
+	switch {
+	case !granted:
+		return broker.Refuse(broker.CodeDenied, "the topology does not grant volume %q to %s; add a grant to it", c.Volume, a.who())
+	case right.readOnly && !c.ReadOnly:
+		return broker.Refuse(broker.CodeDenied, "the topology grants volume %q to %s for reading only; connect read-only", c.Volume, a.who())
+	case len(a.sessions) >= sessionsMax:
+		return broker.Refuse(broker.CodeLimit, "this application has %d sessions already", sessionsMax)
+	}
+	clientFD := m.FDs[0]
+	m.FDs = nil
+	a.sup.lastSession++
+	s, readOnlyFD, err := newSession(a.sup.lastSession, c.Geometry, clientFD)
+	if err != nil {
+		return err
+	}
+	s.app, s.server, s.volume, s.handle = a, server, c.Volume, handle
+	s.readOnly = c.ReadOnly || server.volumes[handle].ReadOnly
+	s.limits = right.limits
+	a.sessions[s.id], server.sessions[s.id] = s, s
+	for _, p := range server.processes() {
+		s.offer(p)
+	}
+	// The doorbell is sent as a duplicate: the session may end before this
+	// message has left.
+	doorbell, err := unix.Dup(s.doorbell)
+	if err != nil {
+		unix.CloseAll([]int{readOnlyFD})
+		s.end(nil)
+		return err
+	}
+	a.reply(m.Ref, &broker.Connected{Session: s.id, ReadOnly: s.readOnly, Limits: s.limits}, readOnlyFD, doorbell)
+	return nil
+}
+
+// who names the application as the topology would.
+func (a *application) who() string {
+	if a.domain != "" {
+		return "application " + a.domain
+	}
+	return fmt.Sprintf("uid %d", a.peer.UID)
+}
+
+func (a *application) grant(m *broker.Message, g *broker.Grant) error {
+	s := a.sessions[g.Session]
+	if s == nil || s.dropping != nil {
+		return broker.Refuse(broker.CodeNotFound, "this application has no session %d", g.Session)
+	}
+	fd := m.FDs[0]
+	m.FDs = nil
+	r, err := s.grant(g, fd)
+	if err != nil {
+		return err
+	}
+	ref := m.Ref
+	r.granted = func() { a.reply(ref, &broker.Granted{}) }
+	for _, p := range s.server.processes() {
+		s.offerRegion(r, p)
+	}
+	return nil
+}
+
+func (a *application) closeSession(ref uint64, c *broker.Close) error {
+	s := a.sessions[c.Session]
+	if s == nil || s.dropping != nil {
+		return broker.Refuse(broker.CodeNotFound, "this application has no session %d", c.Session)
+	}
+	s.end(func() { a.reply(ref, &broker.Closed{}) })
+	return nil
+}
+
+// tell sends a message nobody asked for.
+func (a *application) tell(body broker.Body) { a.reply(0, body) }
+
+// reply queues an answer and takes its descriptors over. It never blocks.
+// Supervisor.mu is held.
+func (a *application) reply(ref uint64, body broker.Body, fds ...int) {
+	if a.silent {
+		unix.CloseAll(fds)
+		return
+	}
+	select {
+	case a.answers <- answer{ref: ref, body: body, fds: fds}:
+	default:
+		unix.CloseAll(fds)
+		slog.Warn("application does not read its answers", "name", a.name, "pid", a.peer.PID)
+		_ = a.conn.Close()
+	}
+}
+
+func (a *application) answer() {
+	for m := range a.answers {
+		_ = a.conn.Send(m.ref, m.body, m.fds...) // serve notices a broken connection
+		unix.CloseAll(m.fds)
+	}
+}
+
+// leave ends everything of an application that has gone.
+func (a *application) leave() {
+	a.end.Do(func() {
+		_ = a.conn.Close()
+		_ = a.pidfd.Close()
+		a.sup.mu.Lock()
+		defer a.sup.mu.Unlock()
+		for _, s := range a.sessions {
+			if s.dropping == nil {
+				s.end(a.forget)
+			} else {
+				s.dropped = a.forget
+			}
+		}
+		a.gone = true
+		a.forget()
+		for token, d := range a.sup.tokens {
+			if d.app == a {
+				delete(a.sup.tokens, token)
+			}
+		}
+	})
+}
+
+// forget removes an application whose last session has ended. Supervisor.mu is
+// held.
+func (a *application) forget() {
+	if a.gone && len(a.sessions) == 0 && a.sup.applications[a] {
+		delete(a.sup.applications, a)
+		a.silent = true
+		close(a.answers)
+		a.sup.changed.Broadcast()
+	}
+}

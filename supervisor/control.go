@@ -1,0 +1,123 @@
+package supervisor
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"os"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc/broker"
+)
+
+// Verbs of broker.Control.
+const (
+	VerbState   = "ps"      // answers State
+	VerbKill    = "kill"    // SIGKILL to the active process of Target; answers Killed
+	VerbRestart = "restart" // drain Target and hand over to a new process; answers State
+	VerbDown    = "down"    // end the system; answers when it has begun
+	VerbDomain  = "domain"  // Target as the name of the caller and its children; answers Domain
+)
+
+// domainsMax bounds the domains that `quintet run` may have at a time.
+const domainsMax = 1024
+
+// domain is an application named by `quintet run`. It ends with its connection.
+type domain struct {
+	name string
+	app  *application
+}
+
+// Killed answers VerbKill.
+type Killed struct {
+	PID int `json:"pid"`
+}
+
+// Domain answers VerbDomain: the token for DomainVariable, and how the topology
+// says the application is started, if it does.
+type Domain struct {
+	Token       string            `json:"token"`
+	Command     []string          `json:"command,omitempty"`
+	Directory   string            `json:"directory,omitempty"`
+	Environment map[string]string `json:"environment,omitempty"`
+}
+
+// control runs an operation on the system. Only root and the supervisor's own
+// user may, except that everybody may look. Supervisor.mu is held.
+func (a *application) control(ref uint64, c *broker.Control) error {
+	if uid := a.peer.UID; c.Verb != VerbState && uid != 0 && uid != uint32(os.Geteuid()) {
+		return broker.Refuse(broker.CodeDenied, "only root and uid %d may %s", os.Geteuid(), c.Verb)
+	}
+	var target *server
+	if c.Verb == VerbKill || c.Verb == VerbRestart {
+		if target = a.sup.serverByName(c.Target); target == nil {
+			return broker.Refuse(broker.CodeNotFound, "there is no server %q; the servers are: %s", c.Target, a.sup.serverNames())
+		}
+	}
+	switch c.Verb {
+	case VerbState:
+		return a.report(ref, a.sup.stateLocked())
+	case VerbKill:
+		if target.active == nil {
+			return broker.Refuse(broker.CodeDown, "server %s has no active process now; it is %s", c.Target, target.phase())
+		}
+		target.active.kill()
+		return a.report(ref, Killed{PID: target.active.pid})
+	case VerbRestart:
+		go a.restart(ref, target)
+		return nil
+	case VerbDown:
+		if err := a.report(ref, struct{}{}); err != nil {
+			return err
+		}
+		a.sup.down()
+		return nil
+	case VerbDomain:
+		if len(a.sup.tokens) >= domainsMax {
+			return broker.Refuse(broker.CodeLimit, "there are %d domains already", domainsMax)
+		}
+		declared, ok := a.sup.config.Topology.Application(c.Target)
+		if !ok {
+			return broker.Refuse(broker.CodeNotFound, "the topology has no application %q; add it, or choose another with --name", c.Target)
+		}
+		token := rand.Text()
+		a.sup.tokens[token] = &domain{name: c.Target, app: a}
+		return a.report(ref, Domain{
+			Token: token, Command: declared.Command, Directory: declared.Directory, Environment: declared.Environment,
+		})
+	}
+	return broker.Refuse(broker.CodeMalformed, "unknown control verb %q", c.Verb)
+}
+
+// report answers with JSON in a memory file, since it may be long.
+func (a *application) report(ref uint64, v any) error {
+	p, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.CreateMemfd("quintet-report", int64(len(p)))
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), "report")
+	defer f.Close()
+	if _, err := f.WriteAt(p, 0); err != nil {
+		return err
+	}
+	if fd, err = unix.Dup(fd); err != nil {
+		return err
+	}
+	a.reply(ref, &broker.Report{Bytes: int64(len(p))}, fd)
+	return nil
+}
+
+func (a *application) restart(ref uint64, target *server) {
+	a.sup.mu.Lock()
+	defer a.sup.mu.Unlock()
+	err := target.restart()
+	if err == nil {
+		err = a.report(ref, a.sup.stateLocked())
+	}
+	if err != nil {
+		a.reply(ref, broker.Refuse(broker.CodeInternal, "restart %s: %v", target.config.Name, err))
+	}
+}

@@ -1,0 +1,180 @@
+package supervisor
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/sandbox"
+	"github.com/quintet-os/quintet/supervisor/topology"
+)
+
+// start launches a process of a server in its sandbox.
+func (s *Supervisor) start(config topology.Server, volumes int) (*process, error) {
+	conn, there, err := broker.Pair()
+	if err != nil {
+		return nil, fmt.Errorf("make a control connection: %w", err)
+	}
+	defer there.Close()
+	read, write, err := os.Pipe()
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("make a pipe for a server's log: %w", err)
+	}
+	defer write.Close()
+	box, err := s.launcher.Start(sandbox.Spec{
+		Path:   s.config.Binary,
+		Args:   []string{"internal", "storage-server"},
+		Files:  []*os.File{there},
+		Stderr: write,
+		Profile: sandbox.Profile{
+			Name: "storage/" + config.Name, Calls: sandbox.StorageCalls, Rings: volumes,
+			Limits: sandbox.Limits{MemoryBytes: config.Memory},
+		},
+	})
+	if err != nil {
+		_ = conn.Close()
+		_ = read.Close()
+		return nil, err
+	}
+	go logLines(config.Name, box.Pid, read)
+	return newProcess(config.Name, box, conn), nil
+}
+
+// launch starts a process and hands it everything the supervisor keeps.
+func (s *server) launch() {
+	p, err := s.sup.start(s.config, len(s.volumes))
+	s.sup.mu.Lock()
+	defer s.sup.mu.Unlock()
+	s.launching = false
+	if err == nil {
+		err = s.offerVolumes(p)
+		if err != nil {
+			p.kill()
+			go p.bury()
+		}
+	}
+	if err != nil {
+		s.lastDeath = err.Error()
+		slog.Error("start a server", "server", s.config.Name, "err", err)
+		s.launchAt = time.Now().Add(s.standing.failed())
+		s.ensure()
+		return
+	}
+	if s.stopping {
+		p.kill()
+		go p.bury()
+		s.sup.changed.Broadcast()
+		return
+	}
+	for _, session := range s.sessions {
+		if session.dropping == nil {
+			session.offer(p)
+		}
+	}
+	// Answered last, and so the sign that all of the above has been taken.
+	p.send(&broker.Status{Server: s.config.Name}, func() { s.stands(p) }, false, s.status.fd)
+	s.standby = p
+	go s.watchDeath(p)
+	go s.receive(p)
+	s.ensure()
+}
+
+// offerVolumes passes a fresh description of each device.
+// The supervisor closes its copies once they are sent: a description that it
+// kept would hold the dead server's lock.
+func (s *server) offerVolumes(p *process) error {
+	for handle, v := range s.volumes {
+		fd, err := v.open()
+		if err != nil {
+			return err
+		}
+		p.send(&broker.Volume{
+			Name: v.Name, Handle: handle, ReadOnly: v.ReadOnly, Memory: v.memory != nil, Bytes: v.Size, BlockSize: v.BlockSize,
+		}, nil, true, fd)
+	}
+	return nil
+}
+
+// receive handles the messages of one process until it closes or breaks the
+// protocol; a process that cannot be talked to is killed.
+func (s *server) receive(p *process) {
+	for {
+		m, err := p.conn.Receive()
+		if err != nil {
+			p.kill()
+			return
+		}
+		m.CloseFDs()
+		switch body := m.Body.(type) {
+		case *broker.Done:
+			p.answered(m.Ref)
+		case *broker.Ready:
+			s.ready(body)
+		case *broker.Active:
+			s.recovered(p, body.Generation)
+		case *broker.SessionFailed:
+			s.sessionFailed(body)
+		default:
+			slog.Error("a server sent what it must not", "server", s.config.Name, "pid", p.pid)
+			p.kill()
+			return
+		}
+	}
+}
+
+func (s *server) ready(r *broker.Ready) {
+	s.sup.mu.Lock()
+	defer s.sup.mu.Unlock()
+	s.degraded = r.Degraded
+}
+
+// stands notes that a process has taken all it was offered.
+func (s *server) stands(p *process) {
+	s.sup.mu.Lock()
+	defer s.sup.mu.Unlock()
+	s.standing.progressed()
+	if p == s.standby {
+		s.standbyReady = true
+	}
+	s.sup.changed.Broadcast()
+}
+
+func (s *server) recovered(p *process, generation uint64) {
+	s.sup.mu.Lock()
+	defer s.sup.mu.Unlock()
+	if p != s.active || generation != s.generation {
+		return
+	}
+	s.recoveredAt = time.Now()
+	slog.Info("server serves", "server", s.config.Name, "pid", p.pid, "generation", generation,
+		"sessions", len(s.sessions), "after", s.recoveredAt.Sub(s.activatedAt).Round(time.Microsecond))
+	s.ensure()
+}
+
+func (s *server) sessionFailed(f *broker.SessionFailed) {
+	s.sup.mu.Lock()
+	defer s.sup.mu.Unlock()
+	session := s.sessions[f.Session]
+	if session == nil || session.failed != "" {
+		return
+	}
+	session.failed = f.Reason
+	slog.Warn("session failed", "server", s.config.Name, "application", session.app.name, "session", f.Session, "reason", f.Reason)
+	session.app.tell(&broker.Ended{Session: f.Session, Reason: f.Reason})
+}
+
+func (s *server) regionMapped(r *region, p *process) {
+	s.sup.mu.Lock()
+	defer s.sup.mu.Unlock()
+	r.mapped[p] = true
+	r.settle(s.active)
+}
+
+func (s *server) sessionDropped(session *session, p *process) {
+	s.sup.mu.Lock()
+	defer s.sup.mu.Unlock()
+	session.letGo(p)
+}

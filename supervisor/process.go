@@ -1,0 +1,193 @@
+package supervisor
+
+import (
+	"bufio"
+	"io"
+	"log/slog"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/sandbox"
+)
+
+const (
+	// logLineMax bounds a line of a server's log, in bytes; the rest is dropped.
+	logLineMax = 4 << 10
+	// logLinesPerSecond bounds how much a server in trouble can log.
+	logLinesPerSecond = 50
+)
+
+// process is one server process: its identity, its control connection, and the
+// messages that wait to be sent to it.
+//
+// Messages are queued without bound of their own: all of them come from the
+// supervisor's keep, which is bounded. The queue has one sender, so a server
+// that is stopped blocks nobody else.
+type process struct {
+	name  string
+	pid   int
+	box   *sandbox.Process
+	conn  *broker.Conn
+	since time.Time
+
+	mu      sync.Mutex // a leaf, below Supervisor.mu
+	queue   []outgoing
+	pending map[uint64]pending
+	lastRef uint64
+	closed  bool
+	wake    chan struct{} // one token
+	stop    chan struct{} // closed by release
+}
+
+// outgoing is a message to send. Descriptors to close after sending are closeFDs.
+type outgoing struct {
+	ref      uint64
+	body     broker.Body
+	fds      []int
+	closeFDs bool
+}
+
+// pending is a message that the server has to answer.
+type pending struct {
+	done  func()
+	since time.Time
+}
+
+func newProcess(name string, box *sandbox.Process, conn *broker.Conn) *process {
+	p := &process{
+		name: name, pid: box.Pid, box: box, conn: conn, since: time.Now(),
+		pending: make(map[uint64]pending), wake: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	go p.sendAll()
+	return p
+}
+
+// send queues a message. done, if not nil, is called once when the server has
+// answered it, and never if the server dies first; it is called without locks.
+// With closeFDs the descriptors are closed after sending, or at the death.
+func (p *process) send(body broker.Body, done func(), closeFDs bool, fds ...int) {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		if closeFDs {
+			unix.CloseAll(fds)
+		}
+		return
+	}
+	m := outgoing{body: body, fds: fds, closeFDs: closeFDs}
+	if done != nil {
+		p.lastRef++
+		m.ref = p.lastRef
+		p.pending[m.ref] = pending{done: done, since: time.Now()}
+	}
+	p.queue = append(p.queue, m)
+	p.mu.Unlock()
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *process) sendAll() {
+	for {
+		select {
+		case <-p.wake:
+		case <-p.stop:
+			return
+		}
+		for {
+			p.mu.Lock()
+			if len(p.queue) == 0 || p.closed {
+				p.mu.Unlock()
+				break
+			}
+			m := p.queue[0]
+			p.queue = p.queue[1:]
+			p.mu.Unlock()
+			err := p.conn.Send(m.ref, m.body, m.fds...)
+			if m.closeFDs {
+				unix.CloseAll(m.fds)
+			}
+			if err != nil {
+				slog.Debug("send to a server", "server", p.name, "pid", p.pid, "err", err)
+			}
+		}
+	}
+}
+
+// answered calls the done of a message.
+func (p *process) answered(ref uint64) {
+	p.mu.Lock()
+	m, ok := p.pending[ref]
+	delete(p.pending, ref)
+	p.mu.Unlock()
+	if ok {
+		m.done()
+	}
+}
+
+// unanswered is the age of the oldest message without an answer.
+func (p *process) unanswered(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var oldest time.Duration
+	for _, m := range p.pending {
+		oldest = max(oldest, now.Sub(m.since))
+	}
+	return oldest
+}
+
+// kill ends the process with SIGKILL, which a stopped process cannot delay.
+func (p *process) kill() {
+	if err := p.box.Pidfd.Signal(syscall.SIGKILL); err != nil {
+		slog.Error("kill a server", "server", p.name, "pid", p.pid, "err", err)
+	}
+}
+
+// bury reaps a process that has ended or been killed, closes everything of it
+// and tells how it ended.
+func (p *process) bury() string {
+	p.mu.Lock()
+	p.closed = true
+	queue := p.queue
+	p.queue, p.pending = nil, nil
+	close(p.stop)
+	p.mu.Unlock()
+	for _, m := range queue {
+		if m.closeFDs {
+			unix.CloseAll(m.fds)
+		}
+	}
+	_ = p.conn.Close()
+	state, err := p.box.Reap()
+	if err != nil {
+		return err.Error()
+	}
+	return state.String()
+}
+
+// logLines passes a server's standard error to the log until its end.
+func logLines(server string, pid int, r io.ReadCloser) {
+	defer r.Close()
+	lines := bufio.NewReaderSize(r, logLineMax)
+	var second time.Time
+	count := 0
+	for {
+		line, prefix, err := lines.ReadLine()
+		if err != nil {
+			return
+		}
+		for skip := prefix; skip && err == nil; {
+			_, skip, err = lines.ReadLine()
+		}
+		if now := time.Now(); now.Sub(second) > time.Second {
+			second, count = now, 0
+		}
+		if count++; count <= logLinesPerSecond {
+			slog.Warn("server says", "server", server, "pid", pid, "line", string(line))
+		}
+	}
+}

@@ -1,0 +1,116 @@
+package supervisor
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/quintet-os/quintet/ipc/broker"
+)
+
+// State is the state of the system, as `quintet ps --json` prints it.
+type State struct {
+	PID          int           `json:"pid"`
+	StateDir     string        `json:"state_dir"`
+	UptimeS      float64       `json:"uptime_s"`
+	Servers      []ServerState `json:"servers"`
+	Applications []AppState    `json:"applications"`
+}
+
+// ServerState is the state of one server.
+type ServerState struct {
+	Name       string   `json:"name"`
+	Phase      Phase    `json:"phase"`
+	PID        int      `json:"pid,omitempty"`         // active process
+	StandbyPID int      `json:"standby_pid,omitempty"` // warm standby
+	Generation uint64   `json:"generation"`
+	Deaths     uint64   `json:"deaths"` // of active processes
+	Hangs      uint64   `json:"hangs"`  // processes killed because they hung
+	Sessions   int      `json:"sessions"`
+	Volumes    []string `json:"volumes"`
+	Requests   uint64   `json:"requests"`
+	Replayed   uint64   `json:"replayed"`
+	ReadB      uint64   `json:"read_bytes"`
+	WrittenB   uint64   `json:"written_bytes"`
+	Errors     uint64   `json:"errors"`
+	RecoveryMS float64  `json:"last_recovery_ms,omitempty"` // activation to service
+	RetryInMS  float64  `json:"retry_in_ms,omitempty"`      // while backing off
+	LastDeath  string   `json:"last_death,omitempty"`
+	Degraded   []string `json:"sandbox_degraded,omitempty"`
+}
+
+// AppState is the state of one application.
+type AppState struct {
+	Name     string `json:"name"`
+	PID      int    `json:"pid"`
+	UID      uint32 `json:"uid"`
+	Sessions int    `json:"sessions"`
+	GrantedB int64  `json:"granted_bytes"`
+	Failed   int    `json:"failed_sessions,omitempty"`
+}
+
+// State returns the state of the system.
+func (s *Supervisor) State() State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stateLocked()
+}
+
+func (s *Supervisor) stateLocked() State {
+	state := State{
+		PID: os.Getpid(), StateDir: s.state.path, UptimeS: time.Since(s.started).Seconds(),
+		Servers: []ServerState{}, Applications: []AppState{},
+	}
+	for _, each := range s.servers {
+		state.Servers = append(state.Servers, each.state())
+	}
+	for app := range s.applications {
+		if len(app.sessions) == 0 {
+			continue
+		}
+		each := AppState{Name: app.name, PID: app.peer.PID, UID: app.peer.UID, Sessions: len(app.sessions), GrantedB: app.granted}
+		for _, session := range app.sessions {
+			if session.failed != "" {
+				each.Failed++
+			}
+		}
+		state.Applications = append(state.Applications, each)
+	}
+	slices.SortFunc(state.Applications, func(a, b AppState) int { return a.PID - b.PID })
+	return state
+}
+
+func (s *server) state() ServerState {
+	state := ServerState{
+		Name: s.config.Name, Phase: s.phase(), Generation: s.generation, Deaths: s.deaths, Hangs: s.kills,
+		Sessions: len(s.sessions), LastDeath: s.lastDeath, Degraded: s.degraded,
+		Requests: s.status.Count(broker.CountRequests), Replayed: s.status.Count(broker.CountReplayed),
+		ReadB: s.status.Count(broker.CountRead), WrittenB: s.status.Count(broker.CountWritten),
+		Errors: s.status.Count(broker.CountErrors),
+	}
+	if s.active != nil {
+		state.PID = s.active.pid
+	}
+	if s.standby != nil {
+		state.StandbyPID = s.standby.pid
+	}
+	if !s.recoveredAt.IsZero() {
+		state.RecoveryMS = float64(s.recoveredAt.Sub(s.activatedAt).Microseconds()) / 1000
+	}
+	if state.Phase == PhaseBackingOff {
+		state.RetryInMS = float64(time.Until(s.retryAt()).Microseconds()) / 1000
+	}
+	for _, v := range s.volumes {
+		state.Volumes = append(state.Volumes, v.Name)
+	}
+	return state
+}
+
+func (s *Supervisor) serverNames() string {
+	var names []string
+	for _, each := range s.servers {
+		names = append(names, each.config.Name)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,92 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/quintet-os/quintet/internal/unix"
+)
+
+// ErrBusy: another supervisor has the state directory, or another process a
+// device.
+var ErrBusy = errors.New("in use")
+
+const (
+	lockName   = "lock"
+	socketName = "supervisor.sock"
+)
+
+// SocketVariable is the environment variable that names the supervisor's socket.
+const SocketVariable = "QUINTET_SOCKET"
+
+// DomainVariable carries the token by which `quintet run` names an application.
+const DomainVariable = "QUINTET_DOMAIN"
+
+// DefaultStateDir is /run/quintet for root and $XDG_RUNTIME_DIR/quintet for
+// others. Without that variable it is a directory of the user's own in the
+// directory for temporary files.
+func DefaultStateDir() string {
+	if os.Geteuid() == 0 {
+		return "/run/quintet"
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "quintet")
+	}
+	return filepath.Join(os.TempDir(), "quintet-"+strconv.Itoa(os.Geteuid()))
+}
+
+// SocketPath is the control socket of a state directory.
+func SocketPath(dir string) string { return filepath.Join(dir, socketName) }
+
+// stateDir is a state directory held by this process.
+type stateDir struct {
+	path string
+	lock *os.File
+}
+
+// holdStateDir creates the directory if need be and locks it. The lock is a flock
+// on an open file: the kernel releases it with the process, whatever its end.
+func holdStateDir(path string) (*stateDir, error) {
+	if err := os.MkdirAll(path, 0o711); err != nil {
+		return nil, fmt.Errorf("create the state directory: %w; choose another with --state", err)
+	}
+	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of the state directory: %w; choose another with --state", err)
+	}
+	locked, err := unix.TryLockExclusive(int(f.Fd()))
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock the state directory %s: %w", path, err)
+	}
+	if !locked {
+		holder := make([]byte, 16)
+		n, _ := f.ReadAt(holder, 0)
+		_ = f.Close()
+		return nil, fmt.Errorf("state directory %s is %w by the supervisor with pid %s; stop that one with `quintet down --state %s`, or choose another directory with --state",
+			path, ErrBusy, strings.TrimSpace(string(holder[:n])), path)
+	}
+	if err := f.Truncate(0); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	if _, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("write the lock of the state directory: %w", err)
+	}
+	return &stateDir{path: path, lock: f}, nil
+}
+
+// release removes the socket and gives the directory up. The lock's file stays:
+// removing it would race with the next supervisor.
+func (d *stateDir) release() error {
+	err := os.Remove(SocketPath(d.path))
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, d.lock.Close())
+}

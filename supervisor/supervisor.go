@@ -1,0 +1,276 @@
+// Package supervisor starts, watches and restarts the servers of one system,
+// keeps the memory that must outlive them, and brokers sessions between them
+// and applications.
+//
+// Purpose: any server process may die at any moment, and its clients notice a
+// pause. For this the supervisor holds the descriptors of every session (both
+// segments, the doorbell, the granted regions) and of every server's status
+// segment, runs a warm standby of each server that has been handed all of it,
+// and tells the standby to take over when the active process ends. It is not on
+// the data path: what passes through it are descriptors, once a session.
+//
+// Invariants:
+//   - At most one process of a server is active. The next is activated only
+//     after the kernel has reported the end of the last by its pidfd, and takes
+//     the lock of each device before it touches a session: the lock belongs to
+//     the dead process's open description, which its device I/O pins.
+//   - The supervisor never keeps a descriptor of a device.
+//   - A session's memory is closed here only after every process that was
+//     handed it has let go of it or has ended.
+//   - What one application can make the supervisor keep is bounded:
+//     sessionsMax, regionsMax, grantedMax, answersMax.
+//
+// Locks: Supervisor.mu guards all state of servers, sessions and applications.
+// process.mu (one process's queue) is a leaf below it. Nothing blocks while
+// Supervisor.mu is held, except by waiting on the condition changed.
+//
+// Trust: applications are not trusted at all, their messages and memory are
+// checked before use, and one that breaks the protocol loses its connection.
+// Servers are trusted to answer; one that breaks the control protocol is killed.
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/sandbox"
+)
+
+// Supervisor is a running system.
+type Supervisor struct {
+	config   Config
+	state    *stateDir
+	listener *net.UnixListener
+	launcher *sandbox.Launcher
+
+	mu           sync.Mutex
+	changed      *sync.Cond // any change of a server's processes
+	servers      []*server
+	applications map[*application]bool
+	tokens       map[string]*domain
+	lastSession  uint64
+	started      time.Time
+	ending       bool
+	down         context.CancelFunc
+}
+
+// New takes the state directory, checks the devices and starts the servers. It
+// fails with ErrBusy if another supervisor has the directory, or another process
+// a device.
+func New(config Config) (*Supervisor, error) {
+	state, err := holdStateDir(config.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Supervisor{
+		config: config, state: state, started: time.Now(),
+		applications: make(map[*application]bool), tokens: make(map[string]*domain),
+	}
+	s.changed = sync.NewCond(&s.mu)
+	if err := s.open(); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Supervisor) open() error {
+	var err error
+	t := s.config.Topology
+	for _, config := range t.Servers {
+		status, err := newStatusSegment(config.Name)
+		if err != nil {
+			return err
+		}
+		b := backoff{Backoff: t.Supervisor.Backoff}
+		each := &server{
+			sup: s, config: config, status: status, sessions: make(map[uint64]*session),
+			serving: b, standing: b,
+		}
+		s.servers = append(s.servers, each)
+		for _, declared := range t.VolumesOf(config.Name) {
+			v := &volume{Volume: declared}
+			each.volumes = append(each.volumes, v)
+			if err := v.prepare(); err != nil {
+				return err
+			}
+		}
+	}
+	if s.launcher, err = sandbox.NewLauncher(); err != nil {
+		return err
+	}
+	if err := s.listen(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, each := range s.servers {
+		each.ensure()
+	}
+	return nil
+}
+
+// listen makes the control socket. One that a killed supervisor left is removed:
+// the lock says that its owner is gone.
+func (s *Supervisor) listen() error {
+	path := SocketPath(s.state.path)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the socket of an earlier supervisor: %w", err)
+	}
+	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
+	if err != nil {
+		return fmt.Errorf("listen for applications: %w; a shorter --state may help, socket paths have at most 107 bytes", err)
+	}
+	if err := os.Chmod(path, socketMode(s.config.Topology)); err != nil {
+		_ = l.Close()
+		return fmt.Errorf("set the mode of the control socket: %w", err)
+	}
+	s.listener = l
+	return nil
+}
+
+// Run accepts applications and watches the servers until ctx ends or a client
+// asks for the end of the system.
+func (s *Supervisor) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.mu.Lock()
+	s.down = cancel
+	s.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { _ = s.listener.Close() })
+	defer stop()
+	go s.watchBeats(ctx)
+	for {
+		conn, err := s.listener.AcceptUnix()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("accept applications: %w", err)
+		}
+		s.admit(broker.NewConn(conn))
+	}
+}
+
+func (s *Supervisor) watchBeats(ctx context.Context) {
+	tick := time.NewTicker(watchPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.mu.Lock()
+			for _, each := range s.servers {
+				each.beat(now, s.config.Topology.Supervisor.HeartbeatTimeout)
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+// WaitServing waits until every server serves and has a warm standby.
+func (s *Supervisor) WaitServing(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.changed.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		var waiting *server
+		for _, each := range s.servers {
+			if each.phase() != PhaseServing || each.config.Standby && !each.standbyReady {
+				waiting = each
+			}
+		}
+		if waiting == nil {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("server %s is %s (last death: %s): %w", waiting.config.Name, waiting.phase(), waiting.lastDeath, err)
+		}
+		s.changed.Wait()
+	}
+}
+
+// Close drains and stops all servers, ends all sessions and gives the state
+// directory up. Nothing of the system is left when it returns.
+func (s *Supervisor) Close() error {
+	if s.listener != nil {
+		_ = s.listener.Close()
+	}
+	s.mu.Lock()
+	s.ending = true
+	var stopped sync.WaitGroup
+	for _, each := range s.servers {
+		stopped.Go(func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			each.stop()
+		})
+	}
+	s.mu.Unlock()
+	stopped.Wait()
+	s.mu.Lock()
+	for app := range s.applications {
+		_ = app.conn.Close()
+	}
+	for len(s.applications) > 0 {
+		s.changed.Wait()
+	}
+	s.mu.Unlock()
+	for _, each := range s.servers {
+		for _, v := range each.volumes {
+			v.close()
+		}
+	}
+	if s.launcher != nil {
+		s.launcher.Close()
+	}
+	if err := s.state.release(); err != nil {
+		slog.Error("release the state directory", "err", err)
+		return err
+	}
+	return nil
+}
+
+// find returns the server that has a volume, and the volume's handle.
+func (s *Supervisor) find(volume string) (*server, int) {
+	for _, each := range s.servers {
+		for handle, v := range each.volumes {
+			if v.Name == volume {
+				return each, handle
+			}
+		}
+	}
+	return nil, 0
+}
+
+func (s *Supervisor) serverByName(name string) *server {
+	for _, each := range s.servers {
+		if each.config.Name == name {
+			return each
+		}
+	}
+	return nil
+}
+
+// peerPidfd watches an application; a nil result means that it has gone.
+func peerPidfd(conn *broker.Conn) *unix.Pidfd {
+	pidfd, err := unix.PeerPidfd(conn.Socket())
+	if err != nil {
+		return nil
+	}
+	return pidfd
+}

@@ -1,0 +1,62 @@
+package supervisor
+
+import (
+	"log/slog"
+	"time"
+)
+
+// watchDeath waits for the end of a process and hands its part to another.
+func (s *server) watchDeath(p *process) {
+	_ = p.box.Pidfd.Wait()
+	s.sup.mu.Lock()
+	wasActive := p == s.active
+	if wasActive {
+		s.activeDied(p)
+	} else if p == s.standby {
+		s.standby, s.standbyReady = nil, false
+		if p != s.retiring {
+			s.launchAt = time.Now().Add(s.standing.failed())
+		}
+	}
+	s.ensure()
+	for _, session := range s.sessions {
+		session.letGo(p)
+	}
+	s.sup.mu.Unlock()
+	end := p.bury()
+	s.sup.mu.Lock()
+	defer s.sup.mu.Unlock()
+	if wasActive {
+		s.lastDeath = end
+	}
+	slog.Info("server process ended", "server", s.config.Name, "pid", p.pid, "active", wasActive, "end", end)
+}
+
+func (s *server) activeDied(p *process) {
+	s.active = nil
+	s.deaths++
+	served := s.status.served() > s.servedBefore
+	if served || !s.recoveredAt.IsZero() && time.Since(s.recoveredAt) > s.serving.Reset {
+		s.serving.progressed()
+		return
+	}
+	s.activateAt = time.Now().Add(s.serving.failed())
+}
+
+// beat kills the active process if its heartbeat stands still, and any process
+// that leaves a message unanswered, for longer than hangMax. Supervisor.mu is
+// held.
+func (s *server) beat(now time.Time, hangMax time.Duration) {
+	for _, p := range s.processes() {
+		age := p.unanswered(now)
+		if p == s.active {
+			silent := min(s.status.silence(), now.Sub(s.activatedAt))
+			age = max(age, silent)
+		}
+		if age > hangMax {
+			s.kills++
+			slog.Warn("server hangs: killing it", "server", s.config.Name, "pid", p.pid, "silent", age.Round(time.Millisecond))
+			p.kill()
+		}
+	}
+}
