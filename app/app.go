@@ -1,0 +1,107 @@
+// Package app is what a Go program imports to use a Quintet system.
+//
+//	a, err := app.Connect(ctx)
+//	v, err := a.Volume(ctx, "data")
+//	_, err = v.WriteAt(p, 0)
+//
+// Purpose: it turns the supervisor's descriptors into sessions with servers. A
+// session survives the death of its server: calls in flight return when a
+// successor has answered them, once, and the program does nothing for it. It
+// also survives the supervisor for as long as its server lives; only new
+// sessions and grants then fail, with broker.ErrDisconnected.
+//
+// Trust: the supervisor, and the servers with the data they are asked to keep.
+// No server can write this process's memory, but for the regions granted to it.
+//
+// Locks: App.mu guards the list of open volumes, and is a leaf.
+package app
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/quintet-os/quintet/ipc"
+	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/supervisor"
+)
+
+// App is a connection to a running system. All methods may be called from any
+// goroutine.
+type App struct {
+	broker *broker.Client
+
+	mu      sync.Mutex
+	volumes map[uint64]*Volume
+	early   map[uint64]string // sessions that ended before they were entered
+}
+
+// Option changes how Connect connects.
+type Option func(*options)
+
+type options struct{ socket, name string }
+
+// WithSocket names the supervisor's socket. The default is $QUINTET_SOCKET, and
+// without it the socket of the default state directory.
+func WithSocket(path string) Option { return func(o *options) { o.socket = path } }
+
+// WithName names the application in `quintet ps`. The default is the name of the
+// program. An application that `quintet run --name` started keeps that name.
+func WithName(name string) Option { return func(o *options) { o.name = name } }
+
+// Connect connects to the supervisor. It fails if there is none, with
+// *broker.Refused if it does not admit this program (another version of the
+// protocol, too many applications), and with the context's error.
+func Connect(ctx context.Context, opts ...Option) (*App, error) {
+	o := options{socket: os.Getenv(supervisor.SocketVariable), name: filepath.Base(os.Args[0])}
+	if o.socket == "" {
+		o.socket = supervisor.SocketPath(supervisor.DefaultStateDir())
+	}
+	for _, each := range opts {
+		each(&o)
+	}
+	a := &App{volumes: make(map[uint64]*Volume), early: make(map[uint64]string)}
+	hello := broker.Hello{Name: o.name[:min(len(o.name), broker.NameMax)], Domain: os.Getenv(supervisor.DomainVariable)}
+	var err error
+	a.broker, err = broker.NewClient(ctx, o.socket, hello, a.ended)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// ended marks a session that the system has ended, for a server that could not
+// say so in the session itself.
+func (a *App) ended(e *broker.Ended) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if v := a.volumes[e.Session]; v != nil {
+		v.ipc.Fail(ipc.ReasonRevoked, e.Reason)
+	} else if len(a.early) < earlyMax {
+		a.early[e.Session] = e.Reason
+	}
+}
+
+// earlyMax bounds what is remembered of sessions that were never entered.
+const earlyMax = 64
+
+// Broker is the connection to the supervisor.
+func (a *App) Broker() *broker.Client { return a.broker }
+
+// Close ends all sessions and the connection. Operations in flight return an
+// error of storage.KindClosed.
+func (a *App) Close() error {
+	a.mu.Lock()
+	var open []*Volume
+	for _, v := range a.volumes {
+		open = append(open, v)
+	}
+	a.mu.Unlock()
+	for _, v := range open {
+		_ = v.ipc.Close()
+	}
+	// The supervisor ends the sessions of an application that has gone. The
+	// granted memory stays mapped here: a device may still write to it.
+	return a.broker.Close()
+}
