@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quintet-os/quintet/supervisor"
+)
+
+func newDown(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "Stop the system: finish what has begun, end all sessions",
+		Args:  usage(0, 0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := s.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if _, err := control(cmd.Context(), c, supervisor.VerbDown, ""); err != nil {
+				return err
+			}
+			// The supervisor closes its connections last.
+			select {
+			case <-c.Gone():
+				return nil
+			case <-cmd.Context().Done():
+				return cmd.Context().Err()
+			}
+		},
+	}
+}
+
+func newRestart(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "restart SERVER",
+		Short: "Hand a server's work over to a new process, of the program as it is now on disk",
+		Args:  usage(1, 1, "the name of a server"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := s.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			began := time.Now()
+			report, err := control(cmd.Context(), c, supervisor.VerbRestart, args[0])
+			if err != nil {
+				return err
+			}
+			if s.json {
+				_, err := os.Stdout.Write(append(report, '\n'))
+				return err
+			}
+			var state supervisor.State
+			if err := json.Unmarshal(report, &state); err != nil {
+				return err
+			}
+			for _, server := range state.Servers {
+				if server.Name == args[0] {
+					fmt.Printf("server %s: pid %d serves as generation %d, %s in all\n", server.Name, server.PID, server.Generation, time.Since(began).Round(time.Millisecond))
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func newKill(s *settings) *cobra.Command {
+	return &cobra.Command{
+		Use:   "kill SERVER",
+		Short: "Kill a server's process with SIGKILL, to see that nobody minds",
+		Args:  usage(1, 1, "the name of a server"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := s.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			report, err := control(cmd.Context(), c, supervisor.VerbKill, args[0])
+			if err != nil {
+				return err
+			}
+			if s.json {
+				_, err := os.Stdout.Write(append(report, '\n'))
+				return err
+			}
+			var killed supervisor.Killed
+			if err := json.Unmarshal(report, &killed); err != nil {
+				return err
+			}
+			fmt.Printf("server %s: killed pid %d\n", args[0], killed.PID)
+			return nil
+		},
+	}
+}

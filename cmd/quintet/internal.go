@@ -1,0 +1,47 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/sandbox"
+	"github.com/quintet-os/quintet/storage/process"
+)
+
+// controlFD is the descriptor of a server's connection to its supervisor.
+const controlFD = 3
+
+func newInternal() *cobra.Command {
+	internal := &cobra.Command{Use: "internal", Short: "Programs that the supervisor starts", Hidden: true}
+	internal.AddCommand(&cobra.Command{
+		Use:   "storage-server",
+		Short: "Serve volumes; started by the supervisor",
+		Args:  usage(0, 0, "no arguments"),
+		RunE:  func(*cobra.Command, []string) error { return storageServer() },
+	})
+	return internal
+}
+
+func storageServer() error {
+	report, err := sandbox.Enter()
+	if err != nil {
+		return err
+	}
+	// A terminal sends these to the whole group; the supervisor decides when a
+	// server ends. A broken log must not kill a server either.
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	conn, err := broker.FileConn(os.NewFile(controlFD, "control"))
+	if err != nil {
+		return err
+	}
+	var degraded []string
+	for _, m := range report.Degraded() {
+		degraded = append(degraded, fmt.Sprintf("%s: %s", m.Name, m.Detail))
+	}
+	return process.Run(conn, degraded)
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/supervisor"
+)
+
+// Exit codes; see the package comment.
+const (
+	exitFailed  = 1
+	exitUsage   = 2
+	exitAbsent  = 3
+	exitRefused = 4
+)
+
+// settings are the flags that every command has.
+type settings struct {
+	stateDir string
+	json     bool
+	verbose  bool
+}
+
+// errUsage marks errors of the command line.
+var errUsage = errors.New("usage")
+
+// errSilent marks a failure that the command has already told about.
+var errSilent = errors.New("failed")
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errSilent):
+		return exitFailed
+	}
+	fmt.Fprintf(os.Stderr, "quintet: %v\n", err)
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var refused *broker.Refused
+	switch {
+	case errors.Is(err, errUsage):
+		return exitUsage
+	case errors.As(err, &refused):
+		return exitRefused
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		return exitAbsent
+	}
+	return exitFailed
+}
+
+func newRoot() *cobra.Command {
+	s := &settings{}
+	root := &cobra.Command{
+		Use:   "quintet",
+		Short: "Run storage and other system services in isolated processes that survive kill -9",
+		Long: `Quintet runs the services of a system (storage first) in isolated processes.
+Any of them can be killed, crash or be replaced under load: its clients notice a
+pause of milliseconds, and nothing is lost and nothing runs twice.
+
+Start with "quintet demo", then write a quintet.yaml and call "quintet up".
+
+Exit codes: 0 success; 1 the operation failed; 2 wrong usage; 3 no supervisor is
+running; 4 the supervisor refused.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			level := slog.LevelWarn
+			if s.verbose {
+				level = slog.LevelDebug
+			}
+			slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w: %w; see `%s --help`", errUsage, err, cmd.CommandPath())
+	})
+	flags := root.PersistentFlags()
+	flags.StringVar(&s.stateDir, "state", "", "state `directory` of the supervisor (default $XDG_RUNTIME_DIR/quintet, for root /run/quintet)")
+	flags.BoolVar(&s.json, "json", false, "print JSON for programs instead of tables for people")
+	flags.BoolVarP(&s.verbose, "verbose", "v", false, "log what happens")
+	root.AddCommand(
+		newUp(s), newDown(s), newPs(s), newRun(s), newRestart(s), newKill(s),
+		newVersion(s), newBench(s), newInternal(),
+	)
+	return root
+}
+
+// usage checks the number of arguments and names what is missing.
+func usage(min, max int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < min || max >= 0 && len(args) > max {
+			return fmt.Errorf("%w: %s needs %s; see `%s --help`", errUsage, cmd.CommandPath(), what, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// dir is the state directory.
+func (s *settings) dir() string {
+	if s.stateDir != "" {
+		return s.stateDir
+	}
+	return supervisor.DefaultStateDir()
+}
+
+// socket is the supervisor's socket. An explicit --state goes before the
+// environment.
+func (s *settings) socket() string {
+	if path := os.Getenv(supervisor.SocketVariable); path != "" && s.stateDir == "" {
+		return path
+	}
+	return supervisor.SocketPath(s.dir())
+}
+
+// connect connects to the running supervisor.
+func (s *settings) connect(ctx context.Context) (*broker.Client, error) {
+	return broker.NewClient(ctx, s.socket(), broker.Hello{Name: "quintet"}, nil)
+}
+
+// control runs one operation on the system and returns its report in JSON.
+func control(ctx context.Context, c *broker.Client, verb, target string) ([]byte, error) {
+	m, err := c.Ask(ctx, &broker.Control{Verb: verb, Target: target})
+	if err != nil {
+		return nil, err
+	}
+	defer m.CloseFDs()
+	report, ok := m.Body.(*broker.Report)
+	if !ok {
+		return nil, fmt.Errorf("%w: not a report", broker.ErrMalformed)
+	}
+	fd, err := unix.Dup(m.FDs[0])
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "report")
+	defer f.Close()
+	return io.ReadAll(io.NewSectionReader(f, 0, report.Bytes))
+}
