@@ -2,8 +2,10 @@ package supervisor
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -142,7 +144,7 @@ func (p *process) unanswered(now time.Time) time.Duration {
 
 // kill ends the process with SIGKILL, which a stopped process cannot delay.
 func (p *process) kill() {
-	if err := p.box.Pidfd.Signal(syscall.SIGKILL); err != nil {
+	if err := p.box.Pidfd.Signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrClosed) {
 		slog.Error("kill a server", "server", p.name, "pid", p.pid, "err", err)
 	}
 }

@@ -62,14 +62,15 @@ func (p *Pidfd) Ended() bool {
 	return err == nil && is
 }
 
-// Signal sends sig. A process that has ended is no error.
+// Signal sends sig. A process that has ended is no error; after Close the error is
+// os.ErrClosed.
 func (p *Pidfd) Signal(sig syscall.Signal) error {
 	var sendErr error
 	err := p.raw.Control(func(fd uintptr) {
 		sendErr = sys.PidfdSendSignal(int(fd), sig, nil, 0)
 	})
 	if err != nil {
-		return err
+		return os.ErrClosed
 	}
 	if errors.Is(sendErr, sys.ESRCH) {
 		return nil
