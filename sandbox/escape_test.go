@@ -211,7 +211,8 @@ func TestNothingIsReachableAsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	const nobody = 65534
-	cmd := exec.Command(copied, "-test.v", "-test.timeout=2m")
+	// Only root may divide cgroups of version 1.
+	cmd := exec.Command(copied, "-test.v", "-test.timeout=2m", "-test.skip=^TestMemoryLimitKills$")
 	cmd.Dir = "/"
 	cmd.Env = []string{"TMPDIR=" + os.TempDir(), "QUINTET_NO_SKIP=" + os.Getenv("QUINTET_NO_SKIP")}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, Pdeathsig: syscall.SIGKILL}

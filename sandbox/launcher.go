@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"sync"
 	"syscall"
 
@@ -15,6 +16,11 @@ import (
 
 // launchEnv carries the launch record from Start to Enter.
 const launchEnv = "QUINTET_SANDBOX"
+
+// runtimeEnv keeps the Go runtime of the process from holding descriptors of
+// its cgroup and from looking at them later; it gets the supervisor's number of
+// processors instead.
+const runtimeEnv = "GODEBUG=containermaxprocs=0,updatemaxprocs=0"
 
 // ErrClosed is returned by Start after Close.
 var ErrClosed = errors.New("sandbox: launcher is closed")
@@ -38,7 +44,7 @@ type Launcher struct {
 type Spec struct {
 	Path   string     // of the program, which calls Enter first
 	Args   []string   // without the program's name
-	Env    []string   // the whole environment
+	Env    []string   // the environment, but for GOMAXPROCS and GODEBUG, which it may replace
 	Files  []*os.File // descriptors 3, 4, ... of the process
 	Stderr *os.File   // standard output and error; nil: /dev/null
 	Profile
@@ -153,7 +159,7 @@ func (l *Launcher) run(s Spec, program *os.File, plan plan) (*Process, error) {
 	cmd := &exec.Cmd{
 		Path:        fmt.Sprintf("/proc/self/fd/%d", 3+len(s.Files)),
 		Args:        append([]string{s.Path}, s.Args...),
-		Env:         append([]string{launchEnv + "=" + string(record)}, s.Env...),
+		Env:         append([]string{launchEnv + "=" + string(record), runtimeEnv, "GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0))}, s.Env...),
 		Dir:         "/",
 		ExtraFiles:  append(s.Files[:len(s.Files):len(s.Files)], program),
 		SysProcAttr: plan.attributes(),

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/internal/unix/probe"
 )
 
 // waitChild says that it is ready and lives until it is killed.
@@ -162,12 +164,25 @@ func TestEnterByHandIsRefused(t *testing.T) {
 	}
 }
 
-func BenchmarkStartToEnd(b *testing.B) {
-	l := newLauncher(b)
-	for b.Loop() {
-		var r Report
-		run(b, l, "report", StorageCalls, nil, &r)
-	}
+// BenchmarkStart measures a process from Start to the end of a program that
+// only enters its sandbox, beside the same program without one.
+func BenchmarkStart(b *testing.B) {
+	b.Run("sandboxed", func(b *testing.B) {
+		l := newLauncher(b)
+		for b.Loop() {
+			var r Report
+			run(b, l, "report", StorageCalls, nil, &r)
+		}
+	})
+	b.Run("bare", func(b *testing.B) {
+		for b.Loop() {
+			cmd := exec.Command("/proc/self/exe")
+			cmd.Env = []string{childEnv + "=report"}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				b.Fatalf("%v: %s", err, out)
+			}
+		}
+	})
 }
 
 func atoi(t *testing.T, text string) int {
@@ -218,4 +233,39 @@ func hogChild(Report) any {
 		memory[i] = byte(i)
 	}
 	return len(memory)
+}
+
+// descriptorsChild names its open descriptors, less those of the Go runtime.
+// It runs without the measures that would keep it from looking.
+func descriptorsChild(Report) any {
+	var open []string
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, e := range entries {
+		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err == nil && !strings.HasPrefix(target, "anon_inode:") {
+			open = append(open, e.Name())
+		}
+	}
+	return open
+}
+
+func TestOnlyHandedDescriptorsArrive(t *testing.T) {
+	handed, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer handed.Close()
+	leaky, err := probe.Leak(int(handed.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(leaky)
+	var open []string
+	run(t, newLauncher(t), "descriptors", StorageCalls, []string{withoutEnv + "=seccomp,landlock,root,io_uring"}, &open, handed)
+	if want := []string{"0", "1", "2", "3"}; !slices.Equal(open, want) {
+		t.Errorf("open are %v, want %v", open, want)
+	}
 }

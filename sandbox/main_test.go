@@ -20,13 +20,14 @@ const (
 )
 
 var children = map[string]func(Report) any{
-	"report":  func(r Report) any { return r },
-	"attempt": attemptChild,
-	"sweep":   sweepChild,
-	"victim":  victimChild,
-	"wait":    waitChild,
-	"spawn":   spawnChild,
-	"hog":     hogChild,
+	"report":      func(r Report) any { return r },
+	"attempt":     attemptChild,
+	"sweep":       sweepChild,
+	"victim":      victimChild,
+	"wait":        waitChild,
+	"spawn":       spawnChild,
+	"hog":         hogChild,
+	"descriptors": descriptorsChild,
 }
 
 func TestMain(m *testing.M) {

@@ -3,6 +3,8 @@ package unix
 import (
 	"fmt"
 	"math"
+	"os"
+	"strconv"
 
 	sys "golang.org/x/sys/unix"
 )
@@ -15,16 +17,22 @@ func CloseOnExecFrom(first int) error {
 // CloseInherited closes the descriptors from first on that were open before
 // the program was executed, and marks those below first close-on-exec. What
 // the program opened itself is recognised by its close-on-exec mark, which no
-// descriptor inherited through execve(2) can have.
+// descriptor inherited through execve(2) can have. It needs /proc.
 func CloseInherited(first int) error {
-	soft, _, err := Limits(LimitDescriptors)
+	open, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return fmt.Errorf("find the limit of descriptors: %w", err)
+		return fmt.Errorf("find inherited descriptors: %w", err)
 	}
-	for fd := range int(min(soft, inheritedMax)) {
+	for _, entry := range open {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			return fmt.Errorf("find inherited descriptors: %w", err)
+		}
 		flags, err := sys.FcntlInt(uintptr(fd), sys.F_GETFD, 0)
 		switch {
+		case err == sys.EBADF: // the one that read the directory
 		case err != nil:
+			return fmt.Errorf("look at descriptor %d: %w", fd, err)
 		case fd < first:
 			sys.CloseOnExec(fd)
 		case flags&sys.FD_CLOEXEC == 0:
@@ -35,6 +43,3 @@ func CloseInherited(first int) error {
 	}
 	return nil
 }
-
-// inheritedMax bounds the search for inherited descriptors: 0.2 us each.
-const inheritedMax = 4096
