@@ -140,6 +140,7 @@ func (s *Session) Attach(generation uint64) {
 	s.bell = s.server.load(offBell)
 	if state := s.server.load(offState); state != stateOpen {
 		s.err = &SessionError{Reason: Reason(uint32(state))}
+		s.ring() // the predecessor may have died before it told the client
 		return
 	}
 	if err := checkHeader(s.client); err != nil {
