@@ -34,6 +34,7 @@ test: ## all checks and tests; the last lines are go test's own
 test-long: build ## the storms and sweeps at full length (hours)
 	tools/install-packages test
 	QUINTET_LONG=1 $(GO) test -count=1 -timeout 8h -v ./...
+	QUINTET_LONG=1 $(GO) test -tags simulator -count=1 -timeout 8h -v ./sim/
 
 check: ## format, vet and build on both architectures, staticcheck, direction of dependencies
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt these files:"; echo "$$unformatted"; exit 1; }
