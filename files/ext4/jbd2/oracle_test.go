@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/quintet-os/quintet/files/ext4/buffer"
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
+	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/jbd2"
 )
 
@@ -53,11 +55,7 @@ func openVolume(t testing.TB, path string) volume {
 }
 
 // log returns the journal of a copy of the volume.
-func (v *volume) log(d interface {
-	ReadAt([]byte, int64) (int, error)
-	WriteAt([]byte, int64) (int, error)
-	Flush() error
-}) *jbd2.Log {
+func (v *volume) log(d buffer.Device) *jbd2.Log {
 	return &jbd2.Log{Device: d, BlockSize: v.blockSize, Runs: runs(v.journal)}
 }
 
@@ -98,9 +96,9 @@ func replayBoth(t *testing.T, image []byte) jbd2.ReplayResult {
 	if err != nil {
 		t.Fatalf("replay: %v", err)
 	}
-	fsck := crashtest.E2fsck(t, path, "-p", "-E", "journal_only")
-	if fsck.Code > 1 {
-		t.Fatalf("e2fsck: exit code %d\n%s", fsck.Code, fsck.Output)
+	out, code := ext4test.Run(t, "e2fsck", "-p", "-E", "journal_only", path)
+	if code > 1 {
+		t.Fatalf("e2fsck: exit code %d\n%s", code, out)
 	}
 	theirs, err := os.ReadFile(path)
 	if err != nil {
@@ -108,7 +106,7 @@ func replayBoth(t *testing.T, image []byte) jbd2.ReplayResult {
 	}
 	v.compare(t, ours.Bytes(), theirs)
 	if t.Failed() {
-		t.Logf("replayed %+v; e2fsck said: %s", result, fsck.Output)
+		t.Logf("replayed %+v; e2fsck said: %s", result, out)
 	}
 	return result
 }
@@ -199,9 +197,8 @@ func TestReplayEqualsE2fsck(t *testing.T) {
 				seed := rand.Uint64()
 				t.Logf("seed %d", seed)
 				r := rand.New(rand.NewPCG(seed, 0))
-				path := filepath.Join(t.TempDir(), "image")
-				crashtest.Mkfs(t, path, 48<<20, variant.mkfs...)
-				dir, unmount := crashtest.Mount(t, path, variant.mount)
+				path := ext4test.Mkfs(t, 48<<20, variant.mkfs...)
+				dir, unmount := ext4test.Mount(t, path, variant.mount)
 				for range 3 {
 					churn(t, r, dir, 10+r.IntN(60))
 					image, err := os.ReadFile(path)
