@@ -22,6 +22,9 @@ type Options struct {
 	Duration time.Duration
 	// Only names the parts to run; empty runs all.
 	Only []string
+	// Dir holds the file that storage is measured on; empty means the directory
+	// for temporary files. Its file system must support O_DIRECT.
+	Dir string
 	// Progress is told what is being measured, a line each; nil is silent.
 	Progress io.Writer
 }

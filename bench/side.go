@@ -33,6 +33,7 @@ type task struct {
 	Window   int    // requests in flight, for each goroutine
 	Callers  int    // goroutines that call
 	Sleeping bool   // no spinning
+	Write    bool   // rather than read
 	Collect  bool   // time garbage collections meanwhile
 	CPU      int    // for the thread that calls or serves, or anyCPU
 	Geometry ipc.Geometry
@@ -52,6 +53,7 @@ var sides = map[string]func(task) (any, error){
 	"queue-slots":   queueSlots,
 	"queue-scq":     queueSCQ,
 	"queue-channel": queueChannel,
+	"volume":        useVolume,
 }
 
 // RunSide plays the role that a benchmark started this process for, and reports

@@ -15,7 +15,8 @@ import (
 
 // suites are the benchmarks by name.
 var suites = map[string]func(context.Context, bench.Options) ([]bench.Row, error){
-	"ipc": bench.IPC,
+	"ipc":     bench.IPC,
+	"storage": bench.Storage,
 }
 
 func newBench(s *settings) *cobra.Command {
