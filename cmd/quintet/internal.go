@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quintet-os/quintet/cmd/quintet/demo"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/sandbox"
 	"github.com/quintet-os/quintet/storage/process"
@@ -24,6 +25,16 @@ func newInternal() *cobra.Command {
 		Args:  usage(0, 0, "no arguments"),
 		RunE:  func(*cobra.Command, []string) error { return storageServer() },
 	})
+	for _, role := range []string{"writer", "reader"} {
+		internal.AddCommand(&cobra.Command{
+			Use:   "demo-" + role,
+			Short: "An application of the demonstration",
+			Args:  usage(0, 0, "no arguments"),
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				return demo.Main(cmd.Context(), role, os.Stdin, os.Stdout)
+			},
+		})
+	}
 	return internal
 }
 

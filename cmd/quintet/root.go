@@ -99,7 +99,7 @@ running; 4 the supervisor refused.`,
 	flags.BoolVarP(&s.verbose, "verbose", "v", false, "log what happens")
 	root.AddCommand(
 		newUp(s), newDown(s), newPs(s), newRun(s), newRestart(s), newKill(s),
-		newVersion(s), newBench(s), newInternal(),
+		newDoctor(s), newVersion(s), newDemo(s), newBench(s), newInternal(),
 	)
 	return root
 }

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quintet-os/quintet/cmd/quintet/demo"
+)
+
+func newDemo(s *settings) *cobra.Command {
+	var o demo.Options
+	d := &cobra.Command{
+		Use:   "demo",
+		Short: "Copy real files into a volume while its server is killed ten times a second",
+		Long: `Bring a system up on an image file in a temporary directory, copy a tree of real
+files into its volume from several application processes while the storage
+server is killed with SIGKILL every 100 ms, read everything back in another
+process, and compare. The exit status is 1 if anything was lost, ran twice or
+was damaged. Nothing is left behind.
+
+A gap is the time between two completions that an application saw while it was
+waiting for one; the gap of a kill is the longest of all applications between
+that kill and the next.`,
+		Args: usage(0, 0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Binary = binary()
+			o.Progress = progress(s.json)
+			result, err := demo.Run(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if s.json {
+				err = json.NewEncoder(os.Stdout).Encode(result)
+			} else {
+				err = result.Table(os.Stdout)
+			}
+			if err == nil && !result.Passed() {
+				err = errSilent
+			}
+			return err
+		},
+	}
+	d.Flags().StringVar(&o.Input, "input", "", "`directory` to copy (default: the sources of the Go installation)")
+	d.Flags().DurationVar(&o.Duration, "duration", 10*time.Second, "copy again and again for that long; at least once")
+	return d
+}
+
+// progress returns a function that tells people how far long work is.
+func progress(quiet bool) func(string) {
+	if quiet && !terminal(os.Stderr) {
+		return func(string) {}
+	}
+	return func(line string) { fmt.Fprintln(os.Stderr, line) }
+}

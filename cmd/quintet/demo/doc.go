@@ -1,0 +1,42 @@
+// Package demo is Quintet's main job in small: several application processes
+// copy a tree of real files into a volume while its storage server is killed
+// with SIGKILL ten times a second; then another process reads everything back.
+//
+// What is counted, and how:
+//
+//   - lost: requests that failed or were not answered within answerMax, and
+//     files that the reader could not find.
+//   - duplicated: each worker rewrites a block of its own with a number that
+//     grows, and reads it back after each write. Reading an older number than
+//     the last one written means that an older write ran again after a newer.
+//   - mismatched: reads whose content is not what was written, both under the
+//     storm and by the reader in the end (SHA-256 of each file).
+//   - gaps: a completion gap is the time between two consecutive completions
+//     in one application process while a request was in flight throughout. The
+//     gap of a kill is the longest one, over all applications, that overlaps the
+//     time from the kill to the next. Gaps below gapMin are not recorded and
+//     count as gapMin.
+//   - replayed: requests that a successor found in flight, as the servers have
+//     counted them in the memory the supervisor keeps for them.
+package demo
+
+import "time"
+
+const (
+	// Server and volume are the names in the demo's topology.
+	serverName = "store"
+	volumeName = "demo"
+
+	killPeriod   = 100 * time.Millisecond
+	writers      = 3
+	workers      = 4 // in each writer
+	chunkBytes   = 128 << 10
+	blockBytes   = 4096
+	answerMax    = 30 * time.Second
+	gapMin       = 200 * time.Microsecond
+	gapsMax      = 1 << 17 // recorded by one application
+	treeBytesMax = 512 << 20
+	treeFilesMax = 50_000
+	// verifyEvery is the share of chunks that are read back under the storm.
+	verifyEvery = 8
+)
