@@ -1,0 +1,183 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc"
+	"github.com/quintet-os/quintet/storage"
+	"github.com/quintet-os/quintet/storage/device"
+	"github.com/quintet-os/quintet/storage/server"
+)
+
+const (
+	blockBytes  = 512
+	volumeBytes = 4 << 20
+	regionBytes = 2 << 20
+)
+
+// bench is a core stepped by hand, over a tampered memory device.
+type bench struct {
+	t       *testing.T
+	data    []byte
+	device  *device.Tampered
+	core    *server.Core
+	set     *ipc.Sessions
+	volume  *server.Volume
+	clients []*tester
+	now     time.Duration
+	// generation counts the incarnations.
+	generation uint64
+}
+
+// tester is a client that sends raw requests.
+type tester struct {
+	t              *testing.T
+	b              *bench
+	ipc            *ipc.Client
+	served         *ipc.Session
+	client, server []byte
+	region         []byte
+	doorbell       int
+	readOnly       bool
+	limits         server.Limits
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{t: t, data: make([]byte, volumeBytes)}
+	b.Successor()
+	return b
+}
+
+// Successor starts an incarnation; what the last one had taken and not answered
+// is left in the segments.
+func (b *bench) Successor() {
+	memory, err := device.NewMemory(b.data, blockBytes, 16)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.generation++
+	b.device = device.Tamper(memory)
+	b.set = ipc.NewSessions()
+	b.core = server.NewCore(b.set)
+	b.volume = b.core.AddVolume("test", b.device)
+	for _, c := range b.clients {
+		b.attach(c)
+	}
+}
+
+func (b *bench) attach(c *tester) {
+	var err error
+	c.served, err = ipc.NewSession(ipc.SessionConfig{ID: uint64(c.doorbell), Geometry: geometry, Client: c.client, Server: c.server, Doorbell: c.doorbell})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	c.served.Attach(b.generation)
+	c.served.AddRegion(&ipc.Region{ID: 0, Mem: c.region, Writable: true})
+	c.served.AddRegion(&ipc.Region{ID: 1, Mem: c.region})
+	b.core.AddSession(c.served, []server.Grant{{Volume: b.volume, ReadOnly: c.readOnly}}, c.limits)
+	b.set.Add(c.served)
+}
+
+var geometry = ipc.Geometry{Slots: 64}
+
+func (b *bench) connect(readOnly bool, limits server.Limits) *tester {
+	b.t.Helper()
+	c := &tester{t: b.t, b: b, readOnly: readOnly, limits: limits, region: make([]byte, regionBytes),
+		client: make([]byte, geometry.ClientBytes()), server: make([]byte, geometry.ServerBytes())}
+	var err error
+	if c.doorbell, err = unix.CreateEventfd(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { unix.Close(c.doorbell) })
+	if err := errors.Join(ipc.FormatClient(c.client, geometry), ipc.FormatServer(c.server, geometry)); err != nil {
+		b.t.Fatal(err)
+	}
+	c.ipc, err = ipc.NewClient(ipc.ClientConfig{Geometry: geometry, Client: c.client, Server: c.server, Doorbell: c.doorbell})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { c.ipc.Close() })
+	b.clients = append(b.clients, c)
+	b.attach(c)
+	return c
+}
+
+// settle steps until there is nothing to do.
+func (b *bench) settle() {
+	for b.core.Step(b.now) {
+	}
+}
+
+// hold makes the device keep all operations back.
+func (b *bench) hold() {
+	b.device.Decide = func(*storage.Operation) device.Verdict { return device.Verdict{Hold: true} }
+}
+
+// proceed lets everything go on.
+func (b *bench) proceed() {
+	b.device.Decide = nil
+	b.device.Release(b.device.Held())
+	b.settle()
+}
+
+func (c *tester) start(r storage.Request) *ipc.Call {
+	c.t.Helper()
+	words := ipc.Words(r.Encode())
+	return c.raw(&words)
+}
+
+func (c *tester) raw(words *ipc.Words) *ipc.Call {
+	c.t.Helper()
+	call, err := c.ipc.Start(context.Background(), words)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return call
+}
+
+// reply returns the answer, which must have come.
+func (c *tester) reply(call *ipc.Call) storage.Reply {
+	c.t.Helper()
+	if !call.Done() {
+		c.t.Fatal("no reply")
+	}
+	var words ipc.Words
+	if err := call.Wait(context.Background(), &words); err != nil {
+		c.t.Fatal(err)
+	}
+	plain := [7]uint64(words)
+	return storage.DecodeReply(&plain, storage.RangeMax)
+}
+
+func (c *tester) want(call *ipc.Call, kind storage.Kind) {
+	c.t.Helper()
+	if got := c.reply(call); got.Kind != kind {
+		c.t.Errorf("answered %v (%v), want %v", got.Kind, got, kind)
+	}
+}
+
+func (c *tester) pending(what string, calls ...*ipc.Call) {
+	c.t.Helper()
+	for _, call := range calls {
+		if call.Done() {
+			c.t.Errorf("%s was answered", what)
+		}
+	}
+}
+
+func write(block int64, at int64) storage.Request {
+	return storage.Request{Op: storage.OpWrite, Offset: block * blockBytes, RegionOffset: at * blockBytes, Length: blockBytes}
+}
+
+func read(block int64, at int64) storage.Request {
+	return storage.Request{Op: storage.OpRead, Offset: block * blockBytes, RegionOffset: at * blockBytes, Length: blockBytes}
+}
+
+func (c *tester) fill(at int, b byte) {
+	copy(c.region[at*blockBytes:], bytes.Repeat([]byte{b}, blockBytes))
+}
