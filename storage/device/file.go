@@ -23,9 +23,8 @@ const (
 	// retriesMax bounds how often one operation is tried again that the kernel
 	// has asked to be tried again.
 	retriesMax = 16
-	// enterTriesMax bounds how often one Reap asks a kernel that is short of
-	// memory to take the queued operations. A later Reap asks again.
-	enterTriesMax = 16
+	// stepsMax bounds how many further steps of operations one Reap starts.
+	stepsMax = 16
 )
 
 // Options tune a File. The zero value is what measurements favour.

@@ -78,18 +78,36 @@ func (f *File) start(i uint32) {
 	sqe.UserData = uint64(i)
 }
 
-// Reap starts what is queued and collects what has ended.
+// Reap starts what is queued and collects what has ended. It goes round again
+// when an operation takes a further step, which nothing else would start.
 func (f *File) Reap(done []storage.Completion) int {
-	for range enterTriesMax {
+	f.enter()
+	n := f.collect(done)
+	for range stepsMax {
 		if !f.ring.Pending() {
-			break
+			return n
 		}
-		if err := f.ring.Enter(0); err != nil {
-			// Nothing can be said of the operations in flight, so no reply is
-			// safe: die, and leave them to the fence and a successor.
-			panic(fmt.Sprintf("storage device: the kernel refuses the ring: %v", err))
-		}
+		f.enter()
+		n += f.collect(done[n:])
 	}
+	// What collect has queued is started here; its end rings the eventfd.
+	f.enter()
+	return n
+}
+
+func (f *File) enter() {
+	if !f.ring.Pending() {
+		return
+	}
+	if err := f.ring.Enter(0); err != nil {
+		// Nothing can be said of the operations in flight, so no reply is safe:
+		// die, and leave them to the fence and a successor.
+		panic(fmt.Sprintf("storage device: the kernel refuses the ring: %v", err))
+	}
+}
+
+// collect pops what has completed.
+func (f *File) collect(done []storage.Completion) int {
 	n := 0
 	for n < len(done) {
 		cqe, ok := f.ring.Pop()

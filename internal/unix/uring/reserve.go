@@ -25,7 +25,7 @@ func Reserve(count, entries int) error {
 	defer reserve.Unlock()
 	reserve.active = true
 	for range count {
-		r, err := create(entries, ModeDefer, setupDisabled)
+		r, err := create(entries, ModeCooperate, setupDisabled)
 		if err != nil {
 			return err
 		}

@@ -3,8 +3,7 @@
 // completion eventfd, on raw system calls.
 //
 // A Ring belongs to one operating-system thread: it is made, used and closed
-// there (runtime.LockOSThread), which is what the kernel's cheapest mode
-// demands. There are no locks. Memory named by a submission must lie outside
+// there (runtime.LockOSThread), which is what ModeDefer demands. There are no locks. Memory named by a submission must lie outside
 // the Go heap and stay mapped until its completion has been popped.
 //
 // The number of submissions in flight is for the caller to bound by
@@ -26,18 +25,20 @@ import (
 type Mode int
 
 const (
+	// ModeCooperate: whenever the thread enters the kernel (COOP_TASKRUN; Linux
+	// 5.19). The zero value: see docs/decisions/storage-ring-mode.md.
+	ModeCooperate Mode = iota
 	// ModeDefer: when the ring's only thread asks for completions
-	// (SINGLE_ISSUER, DEFER_TASKRUN; Linux 6.1). The cheapest.
-	ModeDefer Mode = iota
-	// ModeCooperate: whenever the thread enters the kernel (COOP_TASKRUN; 5.19).
-	ModeCooperate
+	// (SINGLE_ISSUER, DEFER_TASKRUN; 6.1). After a death the kernel may take a
+	// timer's tick of 50 ms to let go of the files of operations in flight.
+	ModeDefer
 	// ModeInterrupt: at once, interrupting the thread.
 	ModeInterrupt
 )
 
 var modeFlags = [...]uint32{
-	ModeDefer:     setupSingle | setupDefer | setupTaskrunFlag,
 	ModeCooperate: setupCoopTaskrun | setupTaskrunFlag,
+	ModeDefer:     setupSingle | setupDefer | setupTaskrunFlag,
 	ModeInterrupt: 0,
 }
 
@@ -66,8 +67,8 @@ type Ring struct {
 }
 
 // New makes a ring for entries operations in flight, in the given mode or, when
-// the kernel lacks it, in the next one that it has. After Reserve it hands out
-// one of the reserved rings, whose mode is the cheapest.
+// the kernel lacks it, in ModeInterrupt. After Reserve it hands out
+// one of the reserved rings, which are of ModeCooperate.
 func New(entries int, mode Mode) (*Ring, error) {
 	if r, err := takeReserved(entries); r != nil || err != nil {
 		return r, err
@@ -79,10 +80,11 @@ func create(entries int, mode Mode, flags uint32) (*Ring, error) {
 	if entries < 1 || entries > EntriesMax {
 		return nil, fmt.Errorf("uring: %d entries, want 1 to %d", entries, EntriesMax)
 	}
-	for ; ; mode++ {
+	for {
 		p := params{flags: modeFlags[mode] | setupClamp | flags}
 		fd, err := setup(uint32(entries), &p)
-		if err == sys.EINVAL && mode < ModeInterrupt {
+		if err == sys.EINVAL && mode != ModeInterrupt {
+			mode = ModeInterrupt
 			continue
 		}
 		if err != nil {
