@@ -60,6 +60,7 @@ func (a *application) control(ref uint64, c *broker.Control) error {
 		if target.active == nil {
 			return broker.Refuse(broker.CodeDown, "server %s has no active process now; it is %s", c.Target, target.phase())
 		}
+		target.active.asked = true
 		target.active.kill()
 		return a.report(ref, Killed{PID: target.active.pid})
 	case VerbRestart:

@@ -34,6 +34,7 @@ type process struct {
 	box   *sandbox.Process
 	conn  *broker.Conn
 	since time.Time
+	asked bool // its end was asked for, and is no failure; guarded by Supervisor.mu
 
 	mu      sync.Mutex // a leaf, below Supervisor.mu
 	queue   []outgoing

@@ -35,6 +35,7 @@ func (s *server) restart() error {
 	}
 	generation := s.generation
 	if drained := s.active; drained != nil {
+		drained.asked = true
 		drained.send(&broker.Drain{}, nil, false)
 		stuck := time.AfterFunc(drainMax, drained.kill)
 		defer stuck.Stop()

@@ -36,6 +36,9 @@ func (s *server) activeDied(p *process) {
 	s.active = nil
 	s.deaths++
 	served := s.status.served() > s.servedBefore
+	if p.asked {
+		return
+	}
 	if served || !s.recoveredAt.IsZero() && time.Since(s.recoveredAt) > s.serving.Reset {
 		s.serving.progressed()
 		return

@@ -61,7 +61,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &refused):
 		return exitRefused
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, broker.ErrAbsent):
 		return exitAbsent
 	}
 	return exitFailed

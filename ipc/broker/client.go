@@ -13,6 +13,9 @@ import (
 // on as long as their server lives.
 var ErrDisconnected = errors.New("broker: the supervisor has gone")
 
+// ErrAbsent: no supervisor listens at the socket.
+var ErrAbsent = errors.New("no supervisor listens")
+
 // Client is an application's end: it pairs answers with questions. All methods
 // may be called from any goroutine.
 type Client struct {
@@ -27,12 +30,13 @@ type Client struct {
 }
 
 // NewClient connects to the supervisor's socket at path and greets. ended, if
-// not nil, is called when the supervisor says that a session is over.
+// not nil, is called when the supervisor says that a session is over. Errors are
+// ErrAbsent, *Refused and those of the system and of the context.
 func NewClient(ctx context.Context, path string, hello Hello, ended func(*Ended)) (*Client, error) {
 	conn, err := Dial(path)
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no supervisor listens at %s: start one with `quintet up`, or name its socket in QUINTET_SOCKET (%w)", path, err)
+		return nil, fmt.Errorf("%w at %s: start one with `quintet up`, or name its socket in QUINTET_SOCKET", ErrAbsent, path)
 	case err != nil:
 		return nil, fmt.Errorf("connect to the supervisor at %s: %w", path, err)
 	}
