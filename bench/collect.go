@@ -14,16 +14,16 @@ import (
 // collectInterval is the time between two garbage collections that are timed.
 const collectInterval = 5 * time.Millisecond
 
-// ballast is memory for the collector to look at, 16 MiB in small pieces.
+// ballast is memory for the collector to look at, in pieces of 1 KiB.
 var ballast [][]byte
 
 // collect times garbage collections for a while.
-func collect(d time.Duration) Result {
-	for range 16 << 10 {
+func collect(t task) Result {
+	for range t.HeapMiB << 10 {
 		ballast = append(ballast, make([]byte, 1<<10))
 	}
 	var took []float64
-	for start := time.Now(); time.Since(start) < d; time.Sleep(collectInterval) {
+	for start := time.Now(); time.Since(start) < t.Duration; time.Sleep(collectInterval) {
 		began := time.Now()
 		runtime.GC()
 		took = append(took, float64(time.Since(began)))
@@ -34,7 +34,7 @@ func collect(d time.Duration) Result {
 }
 
 // collectAlone is a process with the same memory and nothing that spins.
-func collectAlone(t task) (any, error) { return collect(t.Duration), nil }
+func collectAlone(t task) (any, error) { return collect(t), nil }
 
 // callAndCollect times garbage collections while one goroutine calls without
 // pause, spinning for each reply.
@@ -54,20 +54,31 @@ func callAndCollect(t task, client *ipc.Client) (any, error) {
 			}
 		}
 	}()
-	result := collect(t.Duration)
+	result := collect(t)
 	close(stop)
 	return result, <-ended
 }
 
 // collector: garbage collection in a process that spins, beside one that does
 // not.
-func (s *suite) collector(ctx context.Context) ([]Row, error) {
+func (s *suite) collector(ctx context.Context) (rows []Row, err error) {
+	for _, mib := range []int{0, 16} {
+		more, err := s.collectorWith(ctx, mib)
+		if err != nil {
+			return rows, err
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
+}
+
+func (s *suite) collectorWith(ctx context.Context, heapMiB int) ([]Row, error) {
 	_, _, free, err := placements()
 	if err != nil {
 		return nil, err
 	}
 	alone := func(ctx context.Context) (result Result, err error) {
-		side, err := startSide(ctx, "gc-alone", task{Duration: s.Duration}, anyCPU)
+		side, err := startSide(ctx, "gc-alone", task{Duration: s.Duration, HeapMiB: heapMiB}, anyCPU)
 		if err != nil {
 			return result, err
 		}
@@ -76,7 +87,7 @@ func (s *suite) collector(ctx context.Context) ([]Row, error) {
 	var servers []Result
 	spinning := func(ctx context.Context) (Result, error) {
 		var client, server Result
-		served, err := runSession(ctx, free, task{Duration: s.Duration, Callers: 1, Window: 1, Collect: true, CPU: anyCPU}, &client)
+		served, err := runSession(ctx, free, task{Duration: s.Duration, Callers: 1, Window: 1, Collect: true, HeapMiB: heapMiB, CPU: anyCPU}, &client)
 		if err != nil {
 			return client, err
 		}
@@ -93,7 +104,7 @@ func (s *suite) collector(ctx context.Context) ([]Row, error) {
 	}
 	conditions := s.conditions(free)
 	conditions.Waiting = "spinning"
-	conditions.Note = "16 MiB heap in 1 KiB pieces"
+	conditions.Note = fmt.Sprintf("%d MiB of pieces of 1 KiB on the heap", heapMiB)
 	rows := func(name string, ours Result) []Row {
 		return []Row{
 			compared(name+" p50", "ns", ours.P50, "no spinner", results[0].P50, conditions),

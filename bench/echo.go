@@ -93,7 +93,7 @@ func serveEcho(t task, session *ipc.Session) (any, error) {
 	go func() { ended <- bound(t.CPU, func() error { return loop.Run(ctx) }) }()
 	var pauses any
 	if t.Collect {
-		pauses = collect(t.Duration)
+		pauses = collect(t)
 	}
 	untilReleased()
 	cancel()

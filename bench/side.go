@@ -35,6 +35,7 @@ type task struct {
 	Sleeping bool   // no spinning
 	Write    bool   // rather than read
 	Collect  bool   // time garbage collections meanwhile
+	HeapMiB  int    // that they have to look at
 	CPU      int    // for the thread that calls or serves, or anyCPU
 	Geometry ipc.Geometry
 
