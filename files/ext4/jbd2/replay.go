@@ -226,11 +226,12 @@ const fastCommitHead = 9
 
 // fastCommits refuses a journal whose fast-commit area continues the log.
 func (r *replay) fastCommits(end uint32) error {
-	if r.sb.FastCommitBlocks == 0 {
+	if r.sb.FastCommitBlocks < 2 {
 		return nil
 	}
 	p := make([]byte, r.log.BlockSize)
-	if err := r.log.read(r.sb.end(), p); err != nil {
+	// The area begins one block after the log's end; the block between is unused.
+	if err := r.log.read(r.sb.end()+1, p); err != nil {
 		return err
 	}
 	if binary.LittleEndian.Uint16(p) == fastCommitHead && binary.LittleEndian.Uint32(p[8:]) == end {
