@@ -112,6 +112,10 @@ func (p *Producer) Publish() {
 	}
 }
 
+// Tail is the number of descriptors ever pushed in this ring, so that the next one
+// takes place Tail modulo its entries.
+func (p *Producer) Tail() uint64 { return p.tail }
+
 // Published is the number of descriptors ever published in this ring, by whatever
 // generation.
 func (p *Producer) Published() uint64 { return p.published }

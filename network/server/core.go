@@ -1,0 +1,202 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/quintet-os/quintet/ipc"
+	"github.com/quintet-os/quintet/network"
+)
+
+const (
+	// turnFrames bounds what one port is served at a time.
+	turnFrames = 32
+	// copiesMax bounds the copies of frames in one step; a flooded frame may exceed
+	// it once, by network.PortsMax.
+	copiesMax = 2048
+	// regionWaitMax is how long a port may be ahead of its region's grant.
+	regionWaitMax = time.Second
+)
+
+// Core is the network server's step machine; it is an ipc.Core and ipc.Timed.
+type Core struct {
+	// Failed, if set, is called from Step once for each session that has ended
+	// with an error. The session stays until it is removed.
+	Failed func(*ipc.Session, error)
+
+	sessions *ipc.Sessions
+	byIPC    map[*ipc.Session]*port
+	fabrics  map[int]*fabric
+	held     []*port // not looked at until something happens; see hold.go
+	dirty    []*port // have descriptors to publish
+	turn     int
+	draining bool
+	now      time.Duration
+	copies   int // left in this step
+	frame    frame
+}
+
+// NewCore returns a core that serves the given set, which is also the loop's.
+func NewCore(sessions *ipc.Sessions) *Core {
+	return &Core{sessions: sessions, byIPC: make(map[*ipc.Session]*port), fabrics: make(map[int]*fabric)}
+}
+
+// Add makes an attached session a port. Errors are KindConfig, KindConflict,
+// KindLimit and KindGeometry; the port then does not exist.
+func (c *Core) Add(s *ipc.Session, cfg network.PortConfig) error {
+	if err := cfg.Check(); err != nil {
+		return fmt.Errorf("add port %d: %w", s.ID, err)
+	}
+	if err := network.CheckGeometry(s.Geometry()); err != nil {
+		return fmt.Errorf("add port %d: %w", s.ID, err)
+	}
+	if len(c.byIPC) >= network.PortsMax {
+		return fmt.Errorf("add port %d: %w", s.ID,
+			&network.Error{Kind: network.KindLimit, Detail: fmt.Sprintf("the server has %d ports", network.PortsMax)})
+	}
+	f := c.fabrics[cfg.Network]
+	if f == nil {
+		f = newFabric()
+	}
+	p := newPort(s, cfg, f)
+	if err := f.add(p); err != nil {
+		return fmt.Errorf("add port %d: %w", s.ID, err)
+	}
+	c.fabrics[cfg.Network] = f
+	c.byIPC[s] = p
+	p.recover()
+	return nil
+}
+
+// Remove forgets a port. The server does not touch its memory afterwards.
+func (c *Core) Remove(s *ipc.Session) {
+	p := c.byIPC[s]
+	if p == nil {
+		return
+	}
+	delete(c.byIPC, s)
+	p.gone = true
+	p.fabric.remove(p)
+	if len(p.fabric.ports) == 0 {
+		delete(c.fabrics, p.cfg.Network)
+	}
+	c.unhold(p)
+}
+
+// Drain stops taking frames; they wait in shared memory for a successor. Nothing
+// taken is ever left between two steps, so the server may end at once.
+func (c *Core) Drain() { c.draining = true }
+
+// Step serves the ports with frames to send, each for one turn, from a port that
+// rotates.
+func (c *Core) Step(now time.Duration) (worked bool) {
+	c.now = now
+	c.copies = copiesMax
+	if c.draining {
+		return false
+	}
+	worked = c.releaseHeld()
+	active := c.sessions.Active()
+	c.turn++
+	for i := range active {
+		p := c.byIPC[active[(c.turn+i)%len(active)]]
+		if p == nil || p.failed {
+			continue
+		}
+		if c.serve(p) {
+			worked = true
+		}
+		if c.copies <= 0 {
+			break
+		}
+	}
+	for _, p := range c.held {
+		c.sessions.Hold(p.session)
+	}
+	return worked
+}
+
+// serve forwards what p has sent.
+func (c *Core) serve(p *port) (worked bool) {
+	if !p.mapped() {
+		return c.awaitRegion(p)
+	}
+	done := 0
+	for ; done < turnFrames && c.copies > 0; done++ {
+		if !p.take() {
+			break
+		}
+		if !c.forward(p) {
+			break // held, with the frame
+		}
+		p.taken = false
+	}
+	c.publish()
+	p.send.Release(done)
+	if err := p.error(); err != nil {
+		c.fail(p, err)
+	}
+	return done > 0
+}
+
+// awaitRegion holds a port that sends before its region is there.
+func (c *Core) awaitRegion(p *port) (worked bool) {
+	if p.send.Available() == 0 {
+		return false
+	}
+	switch {
+	case p.due == 0:
+		p.due = c.now + regionWaitMax
+	case c.now >= p.due:
+		c.fail(p, errRegion)
+		return true
+	}
+	c.hold(p, hold{until: p.due})
+	return true
+}
+
+// publish shows what has been delivered to its receivers.
+func (c *Core) publish() {
+	for i, p := range c.dirty {
+		p.publish()
+		c.dirty[i] = nil
+	}
+	c.dirty = c.dirty[:0]
+}
+
+// fail ends a session whose client broke the protocol.
+func (c *Core) fail(p *port, err error) {
+	if p.failed {
+		return
+	}
+	p.failed = true
+	p.session.Fail(ipc.ReasonRing, err.Error())
+	c.unhold(p)
+	if c.Failed != nil {
+		c.Failed(p.session, p.session.Err())
+	}
+}
+
+// Counters returns those of a port.
+func (c *Core) Counters(s *ipc.Session) (network.Counters, bool) {
+	p := c.byIPC[s]
+	if p == nil {
+		return network.Counters{}, false
+	}
+	return p.counters, true
+}
+
+// Capture copies all frames that pass the port from now on to tap; nil ends it.
+// The port must exist.
+func (c *Core) Capture(s *ipc.Session, tap *Capture) {
+	if p := c.byIPC[s]; p != nil {
+		p.tap = tap
+	}
+}
+
+func (c *Core) unhold(p *port) {
+	if i := slices.Index(c.held, p); i >= 0 {
+		c.release(i)
+	}
+}

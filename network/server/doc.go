@@ -1,0 +1,35 @@
+// Package server is the network server: a switch between ports, each of which is
+// one ipc session of an application, a gateway or an uplink.
+//
+// # Invariants
+//
+//   - Core is a step machine: no goroutine, clock reading or system call. What it
+//     does in a step is bounded by copiesMax copies of frames.
+//   - All copies of a frame are published before the frame's place in the sender's
+//     ring is released, so a successor forwards again what may not have arrived.
+//   - A receiver's n-th posted buffer is used by its n-th received frame. At
+//     attach, what was published but whose buffers were not yet released is
+//     skipped, so no buffer is filled twice.
+//   - The headers that are checked are the headers that are delivered: they are
+//     copied once into the server's memory, and from there to the receivers.
+//   - Ports are added, and their own MAC addresses known, before the first step
+//     forwards anything.
+//
+// # Back-pressure
+//
+// A frame for a receiver without an empty buffer stays at the head of its
+// sender's ring, and the sender is not looked at meanwhile. That costs the
+// sender's other frames time, so each receiver has a purse of patience: at most
+// patienceMax, which is spent while somebody waits for it and refilled at a
+// sixteenth of the time that passes. When it is spent, frames for that receiver
+// are dropped while it is full. So a port that does not empty its buffers costs
+// those who talk to it a sixteenth of their time at most, and the others nothing.
+// Copies of flooded frames never wait. A port over its rate waits in the same way.
+//
+// # Trust
+//
+// Clients are hostile. Descriptors, indices and headers are checked; a malformed
+// descriptor ends its session, a malformed or forbidden frame is counted and
+// dropped. Configurations come from the supervisor and are checked for mistakes.
+// The package has no locks: everything belongs to the goroutine of the loop.
+package server

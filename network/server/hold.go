@@ -1,0 +1,112 @@
+package server
+
+import "time"
+
+const (
+	// patienceMax is how long senders wait for a receiver that has not kept anybody
+	// waiting before; it is well below the shortest retransmission timeout of TCP.
+	patienceMax = 20 * time.Millisecond
+	// patienceMin is the least a receiver must have for anybody to begin to wait.
+	patienceMin = time.Millisecond
+	// patienceShare is the inverse of the part of the time that a receiver may
+	// keep others waiting.
+	patienceShare = 16
+	// holdPoll is how often a receiver that is itself held is looked at: its client
+	// does not ring.
+	holdPoll = time.Millisecond
+)
+
+// hold is why a port is not looked at: a receiver is full, or a time has not come.
+type hold struct {
+	active bool
+	dst    *port // nil: until only
+	until  time.Duration
+}
+
+// patience is a receiver's purse; see the package comment.
+type patience struct {
+	left    time.Duration
+	at      time.Duration
+	waiting int // senders held for it
+}
+
+func (w *patience) settle(now time.Duration) {
+	passed := max(now-w.at, 0)
+	if w.waiting > 0 {
+		w.left = max(w.left-passed, 0)
+	} else {
+		w.left = min(w.left+passed/patienceShare, patienceMax)
+	}
+	w.at = now
+}
+
+// holdFor keeps p with its frame until dst has room, and returns false if dst has
+// been waited for long enough.
+func (c *Core) holdFor(p, dst *port) bool {
+	dst.patience.settle(c.now)
+	if dst.lost() || dst.patience.left < patienceMin {
+		return false
+	}
+	dst.patience.waiting++
+	c.hold(p, hold{dst: dst})
+	return true
+}
+
+func (c *Core) hold(p *port, h hold) {
+	h.active = true
+	p.hold = h
+	p.counters.Held++
+	c.held = append(c.held, p)
+}
+
+// releaseHeld looks again at the ports whose wait is over.
+func (c *Core) releaseHeld() (worked bool) {
+	for i := 0; i < len(c.held); {
+		if !c.over(c.held[i]) {
+			i++
+			continue
+		}
+		c.release(i)
+		worked = true
+	}
+	return worked
+}
+
+func (c *Core) over(p *port) bool {
+	h := &p.hold
+	if h.dst == nil {
+		return c.now >= h.until || p.mem == nil && p.mapped()
+	}
+	if h.dst.lost() || h.dst.room() {
+		return true
+	}
+	h.dst.patience.settle(c.now)
+	return h.dst.patience.left == 0
+}
+
+func (c *Core) release(i int) {
+	p := c.held[i]
+	c.held = append(c.held[:i], c.held[i+1:]...)
+	if dst := p.hold.dst; dst != nil {
+		dst.patience.settle(c.now)
+		dst.patience.waiting--
+	}
+	p.hold = hold{}
+	c.sessions.Release(p.session)
+}
+
+// Deadline is when the first of the held ports must be looked at.
+func (c *Core) Deadline() (at time.Duration, ok bool) {
+	for i, p := range c.held {
+		until := p.hold.until
+		if p.hold.dst != nil {
+			until = c.now + min(holdPoll, p.hold.dst.patience.left)
+		} else if p.mem == nil {
+			until = min(until, c.now+holdPoll)
+		}
+		if i == 0 || until < at {
+			at = until
+		}
+	}
+	return at, len(c.held) > 0 && !c.draining
+}

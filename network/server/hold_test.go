@@ -1,0 +1,138 @@
+package server_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/quintet-os/quintet/network"
+	"github.com/quintet-os/quintet/network/networktest"
+)
+
+// fill sends frames until to has no empty buffer left.
+func fill(from, to *side) {
+	for n := range testBuffers {
+		from.send(from.to(to, n))
+		from.b.Settle()
+	}
+}
+
+func TestAFullReceiverHoldsTheSender(t *testing.T) {
+	b := newBench(t, hosts(2)...)
+	from, to := b.sides[0], b.sides[1]
+	fill(from, to)
+	for n := range testBuffers {
+		if !from.port.Send(network.Offload{}, from.to(to, n)) {
+			t.Fatalf("frame %d finds the ring full too early", n)
+		}
+	}
+	if from.port.Send(network.Offload{}, from.to(to, 99)) {
+		t.Fatal("the sender is not pushed back")
+	}
+	b.Settle()
+	if at, ok := b.Core.Deadline(); !ok || at <= b.Now {
+		t.Errorf("the deadline is %v, %v", at, ok)
+	}
+	if got := len(to.received()); got != testBuffers {
+		t.Fatalf("received %d frames", got)
+	}
+	b.Settle()
+	if got := len(to.received()); got != testBuffers {
+		t.Fatalf("received %d of the frames that waited", got)
+	}
+	if drops := to.drops(); drops != [network.DropsEnd]uint64{} {
+		t.Errorf("drops: %v", drops)
+	}
+	if _, ok := b.Core.Deadline(); ok {
+		t.Error("a deadline though nobody waits")
+	}
+}
+
+func TestPatienceEnds(t *testing.T) {
+	b := newBench(t, hosts(3)...)
+	from, stuck, third := b.sides[0], b.sides[1], b.sides[2]
+	fill(from, stuck)
+	from.send(from.to(stuck, 100))
+	f := from.to(third, 101)
+	from.send(f)
+	b.Settle()
+	if got := third.received(); len(got) != 0 {
+		t.Fatalf("the frame behind overtook: %q", got)
+	}
+	b.Now += 20 * time.Millisecond
+	b.Settle()
+	if got := third.received(); len(got) != 1 {
+		t.Fatalf("the third port received %d frames after the wait", len(got))
+	}
+	if n := stuck.drops()[network.DropFull]; n != 1 {
+		t.Errorf("%d frames dropped for want of room", n)
+	}
+}
+
+func TestFloodsNeverWait(t *testing.T) {
+	b := newBench(t, hosts(3)...)
+	from, stuck, third := b.sides[0], b.sides[1], b.sides[2]
+	fill(from, stuck)
+	from.send(networktest.ARP(network.Broadcast, from.Config.MAC, 1, from.Config.MAC, from.v4(), network.MAC{}, third.v4()))
+	b.Settle()
+	if got := len(third.received()); got != 1 {
+		t.Errorf("the other port received %d copies", got)
+	}
+	if n := stuck.drops()[network.DropFlood]; n != 1 {
+		t.Errorf("%d copies dropped for want of room", n)
+	}
+}
+
+// A port that never empties its buffers costs those who talk to it a sixteenth
+// of their time, and those who do not, nothing.
+func TestAStuckPortDoesNotStallOthers(t *testing.T) {
+	const tick, ticks = 10 * time.Microsecond, 100_000
+	run := func(attack bool) (talker, bystander int) {
+		b := newBench(t, hosts(5)...)
+		from, stuck, to, other, peer := b.sides[0], b.sides[1], b.sides[2], b.sides[3], b.sides[4]
+		for n := range ticks {
+			if attack && n%2 == 0 {
+				from.port.Send(network.Offload{}, from.to(stuck, n))
+			}
+			from.port.Send(network.Offload{}, from.to(to, n))
+			other.port.Send(network.Offload{}, other.to(peer, n))
+			b.Step()
+			talker += len(to.received())
+			bystander += len(peer.received())
+			b.Now += tick
+		}
+		return talker, bystander
+	}
+	quietTalker, quietBystander := run(false)
+	talker, bystander := run(true)
+	if talker*10 < quietTalker*9 {
+		t.Errorf("who talks to a stuck port delivers %d frames elsewhere, %d without it", talker, quietTalker)
+	}
+	if bystander != quietBystander {
+		t.Errorf("a bystander delivers %d frames, %d without the stuck port", bystander, quietBystander)
+	}
+}
+
+func TestRateHoldsTheSender(t *testing.T) {
+	cfg := networktest.Host(1)
+	cfg.Rate = 1 << 20
+	b := newBench(t, cfg, networktest.Host(2))
+	from, to := b.sides[0], b.sides[1]
+	f := networktest.IPv4(to.Config.MAC, from.Config.MAC, from.v4(), to.v4(), 17, make([]byte, 1400))
+	bytes := 0
+	const seconds = 3
+	for b.Now < seconds*time.Second {
+		from.port.Send(network.Offload{}, f)
+		b.Step()
+		for _, got := range to.received() {
+			bytes += len(got)
+		}
+		b.Now += 100 * time.Microsecond
+	}
+	want := seconds*int(cfg.Rate) + int(cfg.RateBurst())
+	if bytes > want || bytes < want*98/100 {
+		t.Errorf("%d bytes in %d s, want %d", bytes, seconds, want)
+	}
+	if from.drops() != to.drops() || to.drops() != [network.DropsEnd]uint64{} {
+		t.Errorf("drops: %v, %v", from.drops(), to.drops())
+	}
+}
