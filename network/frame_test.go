@@ -82,15 +82,17 @@ func TestPortConfigCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*PortConfig){
-		"MTU":        func(c *PortConfig) { c.MTU = 100 },
-		"group MAC":  func(c *PortConfig) { c.MAC = Broadcast },
-		"no MAC":     func(c *PortConfig) { c.MAC = MAC{} },
-		"VLAN":       func(c *PortConfig) { c.VLAN = 4095 },
-		"trunk":      func(c *PortConfig) { c.Trunk = []uint16{7, 7} },
-		"own trunk":  func(c *PortConfig) { c.VLAN, c.Trunk = 7, []uint16{7} },
-		"rate":       func(c *PortConfig) { c.Rate = 1 },
-		"group":      func(c *PortConfig) { c.Group = -1 },
-		"no address": func(c *PortConfig) { c.Addresses = append(c.Addresses, good.MAC.LinkLocal().Prev(), MAC{}.LinkLocal().WithZone("x")) },
+		"MTU":       func(c *PortConfig) { c.MTU = 100 },
+		"group MAC": func(c *PortConfig) { c.MAC = Broadcast },
+		"no MAC":    func(c *PortConfig) { c.MAC = MAC{} },
+		"VLAN":      func(c *PortConfig) { c.VLAN = 4095 },
+		"trunk":     func(c *PortConfig) { c.Trunk = []uint16{7, 7} },
+		"own trunk": func(c *PortConfig) { c.VLAN, c.Trunk = 7, []uint16{7} },
+		"rate":      func(c *PortConfig) { c.Rate = 1 },
+		"group":     func(c *PortConfig) { c.Group = -1 },
+		"no address": func(c *PortConfig) {
+			c.Addresses = append(c.Addresses, good.MAC.LinkLocal().Prev(), MAC{}.LinkLocal().WithZone("x"))
+		},
 	} {
 		cfg := good
 		if spoil(&cfg); !errors.Is(cfg.Check(), KindConfig) {

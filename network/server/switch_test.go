@@ -68,7 +68,6 @@ func (s *side) drops() [network.DropsEnd]uint64 {
 }
 
 func (s *side) v4() netip.Addr { return s.Config.Addresses[0] }
-func (s *side) v6() netip.Addr { return s.Config.Addresses[1] }
 
 // to is a UDP frame from s to q, marked with n.
 func (s *side) to(q *side, n int) []byte {
