@@ -54,13 +54,11 @@ func (a *Attr) FileMode() fs.FileMode {
 
 // Stat describes inode ino. It fails with KindStale when the inode is free.
 func (f *FS) Stat(ino uint32) (Attr, error) {
-	i, err := f.inode(ino)
+	i, err := f.acquire(ino)
 	if err != nil {
 		return Attr{}, err
 	}
-	defer f.put(i)
-	i.mu.RLock()
-	defer i.mu.RUnlock()
+	defer f.release(i)
 	return f.attr(i), nil
 }
 

@@ -67,13 +67,11 @@ type entry struct {
 // Lookup returns the inode that name stands for in directory dir. "." and ".."
 // are entries like others. It fails with KindNotExist or KindNotDir.
 func (f *FS) Lookup(dir uint32, name string) (uint32, error) {
-	d, err := f.inode(dir)
+	d, err := f.acquire(dir)
 	if err != nil {
 		return 0, err
 	}
-	defer f.put(d)
-	d.mu.RLock()
-	defer d.mu.RUnlock()
+	defer f.release(d)
 	return f.lookup(d, name)
 }
 

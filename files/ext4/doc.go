@@ -13,6 +13,15 @@
 //
 // Concurrency: any number of goroutines may use an FS. There is no lock over
 // the whole file system on the read path; an operation holds the locks of the
-// inodes it works on. Lock order: inodes (a directory before what is in it),
-// then a group, then the superblock, then the buffer cache.
+// inodes it works on. Lock order: renameMu; inodes, in the order of their
+// numbers; a handle of the journal; then, within it and each for a moment, a
+// group, the orphan list, the shard of the inode cache, the superblock, the
+// buffer cache. Whoever holds a handle waits for no inode.
+//
+// Power loss: a change is one transaction of the journal, or, if it is long
+// (freeing a large file), several that each leave the volume consistent, with
+// the inode on the orphan list in between. New blocks become part of a file
+// after their data is in place. Blocks that were freed are given out again only
+// once the transaction that freed them has committed. The counts of free blocks
+// and inodes agree with the groups in every transaction.
 package ext4

@@ -12,7 +12,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/image"
 )
 
-var testNow = time.Unix(1_800_000_000, 123456789)
+var testNow = time.Unix(1_700_000_000, 123456789)
 
 func TestFormatIsCleanAndMounts(t *testing.T) {
 	for _, c := range []struct {

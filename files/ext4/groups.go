@@ -18,8 +18,14 @@ type groupTable struct {
 
 // group is one block group in memory.
 type group struct {
-	n uint32
-	d disk.Group
+	mu sync.Mutex // guards what follows, both bitmaps and the descriptor's bytes
+	n  uint32
+	d  disk.Group
+	// held marks blocks that may not be given out though the bitmap says they
+	// are free: freed by a transaction that has not committed, or reserved. Nil
+	// when heldCount is 0.
+	held      []byte
+	heldCount uint32
 }
 
 func (t *groupTable) init(f *FS) {

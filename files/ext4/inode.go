@@ -1,6 +1,8 @@
 package ext4
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -24,8 +26,14 @@ type inode struct {
 
 	state atomic.Uint32 // inodeLoading, inodeReady, inodeStale
 
-	refs int // guarded by the shard
-	idle int // position among the idle, or -1; guarded by the shard
+	orphan     atomic.Bool // on the list of orphans; set and cleared under mu
+	nextOrphan uint32      // guarded by FS.orphanMu
+	changed    uint32      // the journal's transaction that last changed it; guarded by mu
+	spare      span        // blocks held for appending; guarded by mu
+
+	holds int // by callers of Hold; guarded by the shard
+	refs  int // guarded by the shard
+	idle  int // position among the idle, or -1; guarded by the shard
 }
 
 const (
@@ -127,7 +135,7 @@ func (f *FS) load(i *inode) error {
 	if err != nil {
 		return disk.At(err, i.ino, b.Block())
 	}
-	if d.Mode == 0 {
+	if d.Mode == 0 || d.Links == 0 && !i.orphan.Load() {
 		return refuse(KindStale, "use", i.ino, "")
 	}
 	i.d = *d
@@ -138,6 +146,58 @@ func (f *FS) load(i *inode) error {
 		}
 	}
 	return nil
+}
+
+// acquire returns an inode locked for reading.
+func (f *FS) acquire(ino uint32) (*inode, error) {
+	i, err := f.inode(ino)
+	if err != nil {
+		return nil, err
+	}
+	i.mu.RLock()
+	if i.state.Load() != inodeReady {
+		f.release(i)
+		return nil, refuse(KindStale, "use", ino, "")
+	}
+	return i, nil
+}
+
+// release undoes acquire.
+func (f *FS) release(i *inode) {
+	i.mu.RUnlock()
+	f.put(i)
+}
+
+// lock locks inodes that are referenced already for writing, in order of
+// their numbers and each once, skipping nil. It fails if one was freed meanwhile.
+func (f *FS) lock(list ...*inode) (unlock func(), err error) {
+	slices.SortFunc(list, func(a, b *inode) int { return cmp.Compare(number(a), number(b)) })
+	list = slices.Compact(list)
+	if len(list) > 0 && list[0] == nil {
+		list = list[1:]
+	}
+	for _, i := range list {
+		i.mu.Lock()
+	}
+	unlock = func() {
+		for _, i := range list {
+			i.mu.Unlock()
+		}
+	}
+	for _, i := range list {
+		if i.state.Load() != inodeReady {
+			unlock()
+			return nil, refuse(KindStale, "use", i.ino, "")
+		}
+	}
+	return unlock, nil
+}
+
+func number(i *inode) uint32 {
+	if i == nil {
+		return 0
+	}
+	return i.ino
 }
 
 func (s *inodeShard) ref(i *inode) {
@@ -152,13 +212,28 @@ func (s *inodeShard) ref(i *inode) {
 	}
 }
 
-// put drops a reference.
+// ref adds a reference to an inode that has one.
+func (f *FS) ref(i *inode) {
+	s := f.inodes.shard(i.ino)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i.refs++
+}
+
+// put drops a reference. What is held for appending goes with the last.
 func (f *FS) put(i *inode) {
 	s := f.inodes.shard(i.ino)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i.refs--
-	if i.refs > 0 || s.table[i.ino] != i {
+	if i.refs > 0 {
+		return
+	}
+	if i.spare.n > 0 { // nobody else has i
+		f.unhold(i.spare)
+		i.spare = span{}
+	}
+	if s.table[i.ino] != i {
 		return
 	}
 	if len(s.idle) >= idleInodesMax {

@@ -1,16 +1,23 @@
 package ext4
 
 import (
+	"time"
+
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/storage"
 )
 
-// Open opens the file system on v, which stays the caller's to close.
+// Open opens the file system on v, which stays the caller's to close. Unless it
+// is to be read only, a journal that holds transactions is replayed, and
+// inodes without names are freed.
 //
-// Errors: *disk.CorruptError when the superblock is damaged;
-// *disk.UnsupportedError when a feature prevents reading, or writing unless
-// ReadOnly is set; errors of the volume.
+// Errors: *disk.CorruptError when the superblock is damaged or errors are
+// recorded in it; *disk.UnsupportedError when a feature prevents reading, or
+// writing unless ReadOnly is set; those of package jbd2; errors of the volume.
 func Open(v storage.Volume, o Options) (*FS, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	sb, err := ReadSuperblock(v)
 	if err != nil {
 		return nil, err
@@ -19,15 +26,73 @@ func Open(v storage.Volume, o Options) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	if sb.Has(0, disk.IncompatRecover, 0) && !o.NoRecovery {
-		return nil, &disk.UnsupportedError{Features: []string{"needs_recovery"}, Why: "open without replaying the journal"}
-	}
 	f.readOnly.Store(true)
+	recover := sb.Has(0, disk.IncompatRecover, 0)
+	if o.NoRecovery || o.ReadOnly && !recover {
+		return f, nil
+	}
+	if o.ReadOnly {
+		return nil, &disk.UnsupportedError{Features: []string{"needs_recovery"}, Why: "open read-only, the journal having to be replayed first"}
+	}
+	if err := f.checkWritable(); err != nil {
+		return nil, err
+	}
+	if recover {
+		if err := replay(f); err != nil {
+			return nil, err
+		}
+		// What was read before the replay may be out of date.
+		if sb, err = ReadSuperblock(v); err != nil {
+			return nil, err
+		}
+		if f, err = newFS(v, sb, o); err != nil {
+			return nil, err
+		}
+		f.readOnly.Store(true)
+	}
+	if err := f.start(o); err != nil {
+		return nil, err
+	}
+	if err := f.recoverOrphans(o); err != nil {
+		f.journal.Abort(err)
+		return nil, err
+	}
 	return f, nil
 }
 
-// Close ends all use of f. The volume stays open.
-func (f *FS) Close() error {
-	f.closed.Store(true)
+// checkWritable refuses what cannot be written safely.
+func (f *FS) checkWritable() error {
+	if err := f.sb.CheckWritable(); err != nil {
+		return err
+	}
+	missing := func(name string) error {
+		return &disk.UnsupportedError{Features: []string{name}, Why: "write this file system"}
+	}
+	switch {
+	case !f.volume.Writable():
+		return refuse(KindReadOnly, "open", 0, "")
+	case !f.sb.Has(disk.CompatHasJournal, 0, 0):
+		return missing("^has_journal")
+	case !f.sb.Has(0, disk.IncompatExtents, 0):
+		return missing("^extent")
+	case f.sb.State&disk.StateError != 0:
+		return disk.Corrupt("superblock", "errors were recorded")
+	}
 	return nil
+}
+
+func (f *FS) recoverOrphans(o Options) error {
+	op := &Op{Now: o.Now(), Privileged: true}
+	if err := f.loadOrphans(); err != nil {
+		return err
+	}
+	if f.sb.Has(disk.CompatOrphanFile, 0, disk.ROCompatOrphanPresent) {
+		if err := f.reapOrphanFile(op); err != nil {
+			return err
+		}
+	}
+	if o.KeepOrphans {
+		return nil
+	}
+	return f.ReapOrphans(op)
 }

@@ -14,13 +14,11 @@ var le = binary.LittleEndian
 // returns io.EOF with a short count at the end of the file. Aligned parts go
 // straight from the volume into p.
 func (f *FS) ReadAt(ino uint32, p []byte, off int64) (int, error) {
-	i, err := f.inode(ino)
+	i, err := f.acquire(ino)
 	if err != nil {
 		return 0, err
 	}
-	defer f.put(i)
-	i.mu.RLock()
-	defer i.mu.RUnlock()
+	defer f.release(i)
 	switch {
 	case i.d.IsDir():
 		return 0, refuse(KindIsDir, "read", ino, "")
@@ -121,13 +119,11 @@ type Segment struct {
 // runs of them, ending at the end of the file. The file's content may move
 // when it is changed; the caller holds off changes meanwhile.
 func (f *FS) Segments(ino uint32, off, length int64, max int) ([]Segment, error) {
-	i, err := f.inode(ino)
+	i, err := f.acquire(ino)
 	if err != nil {
 		return nil, err
 	}
-	defer f.put(i)
-	i.mu.RLock()
-	defer i.mu.RUnlock()
+	defer f.release(i)
 	if !i.d.IsRegular() || off < 0 || length < 0 || i.d.Has(disk.FlagInlineData) {
 		return nil, refuse(KindInvalid, "map", ino, "")
 	}
@@ -159,13 +155,11 @@ func (f *FS) SeekData(ino uint32, off int64) (int64, error) { return f.seek(ino,
 func (f *FS) SeekHole(ino uint32, off int64) (int64, error) { return f.seek(ino, off, false) }
 
 func (f *FS) seek(ino uint32, off int64, data bool) (int64, error) {
-	i, err := f.inode(ino)
+	i, err := f.acquire(ino)
 	if err != nil {
 		return 0, err
 	}
-	defer f.put(i)
-	i.mu.RLock()
-	defer i.mu.RUnlock()
+	defer f.release(i)
 	if !i.d.IsRegular() || off < 0 {
 		return 0, refuse(KindInvalid, "seek", ino, "")
 	}
@@ -196,13 +190,11 @@ func (f *FS) seek(ino uint32, off int64, data bool) (int64, error) {
 
 // Readlink returns the target of symbolic link ino.
 func (f *FS) Readlink(ino uint32) (string, error) {
-	i, err := f.inode(ino)
+	i, err := f.acquire(ino)
 	if err != nil {
 		return "", err
 	}
-	defer f.put(i)
-	i.mu.RLock()
-	defer i.mu.RUnlock()
+	defer f.release(i)
 	if !i.d.IsSymlink() {
 		return "", refuse(KindInvalid, "readlink", ino, "")
 	}

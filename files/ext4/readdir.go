@@ -29,13 +29,11 @@ const (
 // hashes, so that splitting a block while a listing pauses neither repeats nor
 // loses one. yield must not call f: the directory is locked.
 func (f *FS) ReadDir(dir uint32, cookie uint64, yield func(DirEntry) bool) error {
-	d, err := f.inode(dir)
+	d, err := f.acquire(dir)
 	if err != nil {
 		return err
 	}
-	defer f.put(d)
-	d.mu.RLock()
-	defer d.mu.RUnlock()
+	defer f.release(d)
 	if !d.d.IsDir() {
 		return refuse(KindNotDir, "readdir", dir, "")
 	}

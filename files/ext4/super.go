@@ -2,10 +2,13 @@ package ext4
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/quintet-os/quintet/files/ext4/buffer"
 	"github.com/quintet-os/quintet/files/ext4/disk"
+	"github.com/quintet-os/quintet/files/ext4/jbd2"
 	"github.com/quintet-os/quintet/storage"
 )
 
@@ -22,6 +25,11 @@ type Options struct {
 	NoRecovery bool
 	// CacheBytes bounds cached metadata; 0 means CacheBytesDefault.
 	CacheBytes int64
+	// KeepOrphans leaves inodes without names alone until ReapOrphans, for
+	// owners that know who still has them open.
+	KeepOrphans bool
+	// Now is the time of day; nil means time.Now.
+	Now func() time.Time
 }
 
 // FS is an open file system.
@@ -36,8 +44,25 @@ type FS struct {
 	inodes inodeCache
 	noDir  bool // no directory indexes: hash order is not used
 
-	freeBlocks atomic.Int64
-	freeInodes atomic.Int64
+	journal *jbd2.Journal // nil: read-only
+
+	// renameMu is held by renames between directories, so that the tree of
+	// directories does not change under them. It comes before all inodes.
+	renameMu sync.Mutex
+
+	orphanMu sync.Mutex // guards orphans and the links of inodes on it
+	orphans  []*inode   // the list on the volume, its head last
+
+	sharedMu sync.Mutex // guards reference counts of attribute blocks, which the kernel shares
+
+	superMu sync.Mutex      // guards super
+	super   disk.Superblock // as on the volume; sb is its state when opened
+
+	freeBlocks  atomic.Int64 // as the groups say
+	freeInodes  atomic.Int64
+	available   atomic.Int64 // see claim
+	pending     atomic.Int64 // blocks freed by transactions that have not committed
+	generations atomic.Uint64
 
 	readOnly atomic.Bool
 	closed   atomic.Bool
@@ -85,6 +110,7 @@ func newFS(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error) {
 	}
 	f := &FS{volume: v, cache: c, sb: sb, bs: sb.BlockSize(), shift: uint(10 + sb.LogBlockSize), seed: sb.Seed()}
 	f.noDir = sb.FeatureCompat&disk.CompatDirIndex == 0
+	f.super = *sb
 	f.groups.init(f)
 	f.inodes.init()
 	f.freeBlocks.Store(int64(sb.FreeBlocks))

@@ -51,13 +51,11 @@ func (f *FS) Xattr(ino uint32, name string) ([]byte, error) {
 	if !ok {
 		return nil, refuse(KindNotSupported, "getxattr", ino, name)
 	}
-	i, err := f.inode(ino)
+	i, err := f.acquire(ino)
 	if err != nil {
 		return nil, err
 	}
-	defer f.put(i)
-	i.mu.RLock()
-	defer i.mu.RUnlock()
+	defer f.release(i)
 	inode, block, err := f.xattrs(i)
 	if err != nil {
 		return nil, err
@@ -78,13 +76,11 @@ func (f *FS) Xattr(ino uint32, name string) ([]byte, error) {
 
 // Xattrs lists the full names of the extended attributes of ino.
 func (f *FS) Xattrs(ino uint32) ([]string, error) {
-	i, err := f.inode(ino)
+	i, err := f.acquire(ino)
 	if err != nil {
 		return nil, err
 	}
-	defer f.put(i)
-	i.mu.RLock()
-	defer i.mu.RUnlock()
+	defer f.release(i)
 	inode, block, err := f.xattrs(i)
 	if err != nil {
 		return nil, err

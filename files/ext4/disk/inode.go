@@ -226,13 +226,7 @@ func (i *Inode) Encode(b []byte, s *Superblock, ino uint32) {
 	put(0x90, 0x94, i.Crtime)
 	putExtra(0x98, uint32(i.Version>>32))
 	putExtra(0x9C, i.ProjectID)
-	if s.MetadataCsum() {
-		c := inodeChecksum(b, s, ino, i.Generation)
-		le.PutUint16(b[0x7C:], uint16(c))
-		if i.ExtraIsize >= 4 {
-			le.PutUint16(b[0x82:], uint16(c>>16))
-		}
-	}
+	sealInode(b, s, ino)
 }
 
 func inodeChecksum(b []byte, s *Superblock, ino, generation uint32) uint32 {
@@ -250,4 +244,23 @@ func inodeChecksum(b []byte, s *Superblock, ino, generation uint32) uint32 {
 		c = CRC32C(c, rest)
 	}
 	return c
+}
+
+// PatchDtime changes only the deletion time of the slot b of inode ino, which
+// links orphans, and the checksum.
+func PatchDtime(b []byte, s *Superblock, ino, dtime uint32) {
+	le.PutUint32(b[0x14:], dtime)
+	sealInode(b, s, ino)
+}
+
+// sealInode stores the checksum of an encoded inode.
+func sealInode(b []byte, s *Superblock, ino uint32) {
+	if !s.MetadataCsum() {
+		return
+	}
+	c := inodeChecksum(b, s, ino, le.Uint32(b[0x64:]))
+	le.PutUint16(b[0x7C:], uint16(c))
+	if len(b) > 128 && le.Uint16(b[0x80:]) >= 4 {
+		le.PutUint16(b[0x82:], uint16(c>>16))
+	}
 }

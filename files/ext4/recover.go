@@ -1,0 +1,326 @@
+package ext4
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/quintet-os/quintet/files/ext4/disk"
+	"github.com/quintet-os/quintet/files/ext4/jbd2"
+)
+
+// orphansMax bounds the orphans followed when a file system is opened: more
+// than there are inodes means the list is a circle.
+func (f *FS) orphansMax() uint32 { return f.sb.InodesCount }
+
+// journalLog finds where the journal lies.
+func (f *FS) journalLog() (jbd2.Log, error) {
+	log := jbd2.Log{Device: f.volume, BlockSize: f.bs}
+	if f.sb.JournalInode == 0 {
+		return log, &disk.UnsupportedError{Features: []string{"external journal"}, Why: "write this file system"}
+	}
+	i, err := f.acquire(f.sb.JournalInode)
+	if err != nil {
+		return log, err
+	}
+	defer f.release(i)
+	blocks := i.d.Size >> f.shift
+	if !i.d.IsRegular() || blocks == 0 || blocks > 1<<31 {
+		return log, &disk.CorruptError{Structure: "journal", Ino: i.ino, Detail: fmt.Sprintf("length is %d blocks", blocks)}
+	}
+	for at := uint32(0); uint64(at) < blocks; {
+		m, err := f.mapBlock(i, at)
+		if err != nil {
+			return log, err
+		}
+		if m.hole() || m.Unwritten {
+			return log, &disk.CorruptError{Structure: "journal", Ino: i.ino, Detail: "has a hole"}
+		}
+		n := uint32(min(uint64(m.Len), blocks-uint64(at)))
+		log.Runs = append(log.Runs, jbd2.Run{Start: m.Physical, Count: n})
+		at += n
+	}
+	return log, nil
+}
+
+// replay brings the volume up to date from its journal.
+func replay(f *FS) error {
+	log, err := f.journalLog()
+	if err != nil {
+		return err
+	}
+	if _, err := jbd2.Replay(&log, jbd2.ReplayOptions{Blocks: f.sb.BlocksCount}); err != nil {
+		return fmt.Errorf("ext4: replaying the journal: %w", err)
+	}
+	return nil
+}
+
+// start makes f writable: the journal is opened, and the volume marked as in
+// need of recovery until Close.
+func (f *FS) start(o Options) error {
+	log, err := f.journalLog()
+	if err != nil {
+		return err
+	}
+	now := o.Now()
+	f.super.FeatureIncompat |= disk.IncompatRecover
+	f.super.MountTime, f.super.WriteTime = uint64(now.Unix()), uint64(now.Unix())
+	f.super.MountCount++
+	if f.sb.MetadataCsum() || f.sb.InodeSize > 128 {
+		f.super.FeatureROCompat |= disk.ROCompatLargeFile
+	}
+	if err := f.writeSuperNow(); err != nil {
+		return err
+	}
+	f.journal, err = jbd2.Open(log, jbd2.Options{
+		Cache: f.cache, Now: o.Now, Wide: f.sb.Has(0, disk.Incompat64Bit, 0), Checksums: f.sb.MetadataCsum(),
+		OnAbort: func(error) { f.readOnly.Store(true) },
+	})
+	if err != nil {
+		return fmt.Errorf("ext4: opening the journal: %w", err)
+	}
+	f.generations.Store(uint64(now.UnixNano()))
+	f.available.Store(f.freeBlocks.Load())
+	f.readOnly.Store(false)
+	return nil
+}
+
+// writeSuperNow writes the superblock past the journal, while it is empty.
+func (f *FS) writeSuperNow() error {
+	b, raw, err := f.superBuffer()
+	if err != nil {
+		return err
+	}
+	defer b.Release()
+	f.superMu.Lock()
+	defer f.superMu.Unlock()
+	f.super.Encode(raw)
+	if err := f.cache.WriteBlocks(b.Block(), b.Data); err != nil {
+		return err
+	}
+	return f.cache.Flush()
+}
+
+// loadOrphans reads the list of orphans of the volume; each is in memory and
+// referenced then, as if held by nobody.
+func (f *FS) loadOrphans() error {
+	var list []*inode
+	ino := f.super.LastOrphan
+	for n := uint32(0); ino != 0; n++ {
+		if n > f.orphansMax() {
+			return disk.Corrupt("list of orphans", "does not end")
+		}
+		i, err := f.loadOrphan(ino)
+		if err != nil {
+			return err
+		}
+		i.nextOrphan = i.d.Dtime
+		list = append(list, i)
+		ino = i.nextOrphan
+	}
+	// The head of the list is its youngest member, which stands last here.
+	for n := len(list) - 1; n >= 0; n-- {
+		f.orphans = append(f.orphans, list[n])
+	}
+	return nil
+}
+
+// loadOrphan reads an inode that may have no names.
+func (f *FS) loadOrphan(ino uint32) (*inode, error) {
+	if ino < f.sb.FirstInode || ino > f.sb.InodesCount {
+		return nil, disk.Corrupt("list of orphans", "names inode %d", ino)
+	}
+	s := f.inodes.shard(ino)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.table[ino] != nil {
+		return nil, disk.Corrupt("list of orphans", "is a circle at inode %d", ino)
+	}
+	i := &inode{ino: ino, refs: 1, idle: -1}
+	i.orphan.Store(true)
+	if err := f.load(i); err != nil {
+		return nil, err
+	}
+	i.state.Store(inodeReady)
+	s.table[ino] = i
+	return i, nil
+}
+
+// Orphans lists inodes without names that were found when the file system was
+// opened with KeepOrphans, or have become so since.
+func (f *FS) Orphans() []uint32 {
+	f.orphanMu.Lock()
+	defer f.orphanMu.Unlock()
+	var out []uint32
+	for _, i := range f.orphans {
+		out = append(out, i.ino)
+	}
+	return out
+}
+
+// ReapOrphans frees the orphans that nobody holds, and finishes what was left
+// of truncations.
+func (f *FS) ReapOrphans(op *Op) error {
+	f.orphanMu.Lock()
+	list := append([]*inode(nil), f.orphans...)
+	for _, i := range list {
+		f.ref(i)
+	}
+	f.orphanMu.Unlock()
+	for n := len(list) - 1; n >= 0; n-- {
+		i := list[n]
+		err := f.reap(op, i)
+		f.put(i)
+		if err != nil {
+			return fmt.Errorf("ext4: freeing orphan %d: %w", i.ino, err)
+		}
+	}
+	return nil
+}
+
+func (f *FS) reap(op *Op, i *inode) error {
+	unlock, err := f.lock(i)
+	if err != nil {
+		return nil // freed meanwhile
+	}
+	defer unlock()
+	switch {
+	case !i.orphan.Load() || f.held(i):
+		return nil
+	case i.d.Links == 0:
+		return f.evict(op, i)
+	}
+	return f.truncate(op, i, i.d.Size)
+}
+
+// reapOrphanFile does the same for the orphans the kernel keeps in a file.
+func (f *FS) reapOrphanFile(op *Op) error {
+	file, err := f.acquire(f.sb.OrphanFileInode)
+	if err != nil {
+		return err
+	}
+	blocks := uint32(file.d.Size >> f.shift)
+	f.release(file)
+	for n := range blocks {
+		if err := f.reapOrphanBlock(op, file, n); err != nil {
+			return err
+		}
+	}
+	t, err := f.begin(op, creditsInode, 0)
+	if err != nil {
+		return err
+	}
+	return t.end(t.writeSuper(func() { f.super.FeatureROCompat &^= disk.ROCompatOrphanPresent }))
+}
+
+func (f *FS) reapOrphanBlock(op *Op, file *inode, n uint32) error {
+	m, err := f.mapBlock(file, n)
+	if err != nil || m.hole() {
+		return err
+	}
+	b, err := f.cache.Get(m.Physical, 0, nil)
+	if err != nil {
+		return err
+	}
+	defer b.Release()
+	if err := disk.CheckOrphanBlock(b.Data, f.sb, file.seed, m.Physical); err != nil {
+		return disk.At(err, file.ino, m.Physical)
+	}
+	for k := range disk.OrphansPerBlock(f.sb) {
+		ino := disk.Orphan(b.Data, k)
+		if ino == 0 {
+			continue
+		}
+		i, err := f.loadOrphan(ino)
+		if err != nil {
+			return err
+		}
+		i.orphan.Store(false)
+		i.mu.Lock()
+		if i.d.Links == 0 {
+			err = f.evict(op, i)
+		} else {
+			err = f.truncate(op, i, i.d.Size)
+		}
+		i.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		f.put(i)
+		t, err := f.begin(op, creditsInode, 0)
+		if err != nil {
+			return err
+		}
+		err = t.modify(b)
+		disk.SetOrphan(b.Data, k, 0)
+		disk.SealOrphanBlock(b.Data, f.sb, file.seed, m.Physical)
+		if err := t.end(err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run commits what has been done every few seconds, and writes it home, until
+// ctx ends. Without it that is done by the operations that run out of room.
+func (f *FS) Run(ctx context.Context) {
+	if f.journal != nil {
+		f.journal.Run(ctx)
+	}
+}
+
+// Sync makes everything done so far durable.
+func (f *FS) Sync() error {
+	if f.journal == nil || f.readOnly.Load() {
+		return f.syncReadOnly()
+	}
+	if err := f.journal.CommitRunning(); err != nil {
+		return err
+	}
+	return f.cache.Flush()
+}
+
+func (f *FS) syncReadOnly() error {
+	if f.journal != nil {
+		return f.journal.Err()
+	}
+	return nil
+}
+
+// Fsync makes what was done to inode ino durable, its data and its metadata.
+func (f *FS) Fsync(ino uint32) error {
+	i, err := f.acquire(ino)
+	if err != nil {
+		return err
+	}
+	sequence := i.changed
+	f.release(i)
+	if f.journal == nil {
+		return nil
+	}
+	if err := f.journal.Err(); err != nil {
+		return err
+	}
+	if sequence != 0 && !f.journal.Committed(sequence) {
+		return f.journal.Commit(sequence) // flushes the data on its way
+	}
+	return f.cache.Flush()
+}
+
+// Committed reports whether the transaction of a Decision is durable.
+func (f *FS) Committed(sequence uint32) bool {
+	return f.journal == nil || f.journal.Committed(sequence)
+}
+
+// Close ends all use of f: what was done is made durable, and the volume marked
+// as clean. The volume stays open. After the journal was aborted the volume is
+// left for the next Open to recover, and the cause returned.
+func (f *FS) Close() error {
+	if f.closed.Swap(true) || f.journal == nil {
+		return nil
+	}
+	if err := f.journal.Close(); err != nil {
+		return err
+	}
+	f.super.FeatureIncompat &^= disk.IncompatRecover
+	return f.writeSuperNow()
+}

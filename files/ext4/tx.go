@@ -1,0 +1,202 @@
+package ext4
+
+import (
+	"github.com/quintet-os/quintet/files/ext4/buffer"
+	"github.com/quintet-os/quintet/files/ext4/disk"
+	"github.com/quintet-os/quintet/files/ext4/jbd2"
+)
+
+// tx is one operation's part of a transaction of the journal. Locks of inodes
+// are taken before it begins; groups, the superblock and the orphan list are
+// locked within it, each for a moment.
+//
+// An operation checks all it can before its first change. An error after that
+// aborts the journal, since half an operation must not be committed.
+type tx struct {
+	f       *FS
+	h       *jbd2.Handle
+	op      *Op
+	now     disk.Time
+	claimed int64 // blocks of metadata it may still allocate
+	freed   []span
+	counts  bool // the free counts have changed
+	changed bool
+}
+
+// Credits: blocks an operation may change, at most.
+const (
+	creditsInode  = 4  // an inode, the superblock
+	creditsName   = 30 // adding or removing a name with a split of its directory's index
+	creditsExtent = 12 // inserting into an extent tree, with an allocation
+	claimName     = 8  // blocks of metadata that adding a name may allocate
+	claimExtent   = 6  // blocks of metadata that inserting extents may allocate
+)
+
+// begin starts a transaction that may change so many blocks and allocate so
+// many for metadata. Locks of the inodes to be changed are held already.
+func (f *FS) begin(op *Op, credits, blocks int) (*tx, error) {
+	if err := f.writable(); err != nil {
+		return nil, err
+	}
+	if err := f.claim(op, int64(blocks)); err != nil {
+		return nil, err
+	}
+	h, err := f.journal.Start(credits)
+	if err != nil {
+		f.available.Add(int64(blocks))
+		return nil, err
+	}
+	return &tx{f: f, h: h, op: op, now: op.now(), claimed: int64(blocks)}, nil
+}
+
+func (f *FS) writable() error {
+	if f.closed.Load() {
+		return refuse(KindClosed, "change", 0, "")
+	}
+	if f.journal != nil {
+		if err := f.journal.Err(); err != nil {
+			return err
+		}
+	}
+	if f.readOnly.Load() {
+		return refuse(KindReadOnly, "change", 0, "")
+	}
+	return nil
+}
+
+// end ends the transaction. An error of the operation that came after a change
+// aborts the journal.
+func (t *tx) end(err error) error {
+	if err == nil && t.counts {
+		err = t.writeCounts()
+	}
+	if err != nil && t.changed {
+		t.f.journal.Abort(err)
+	}
+	if d := t.op.Decision; d != nil {
+		d.Sequence = t.h.Sequence()
+	}
+	t.settle()
+	if stop := t.h.Stop(); err == nil {
+		err = stop
+	}
+	t.f.available.Add(t.claimed)
+	t.claimed = 0
+	return err
+}
+
+// settle has the blocks freed so far given out again after the commit.
+func (t *tx) settle() {
+	if len(t.freed) > 0 {
+		f, freed := t.f, t.freed
+		t.freed = nil
+		t.h.OnCommit(func() {
+			for _, s := range freed {
+				f.unhold(s)
+				f.pending.Add(-int64(s.n))
+			}
+		})
+	}
+}
+
+// restart ends this part of a long operation, which must be consistent, and
+// begins the next.
+func (t *tx) restart(credits int) error {
+	if t.counts {
+		if err := t.writeCounts(); err != nil {
+			return err
+		}
+	}
+	t.settle()
+	return t.h.Restart(credits)
+}
+
+// modify announces a change of a buffer.
+func (t *tx) modify(b *buffer.Buffer) error {
+	t.changed = true
+	if err := t.h.GetWrite(b); err != nil {
+		return err
+	}
+	return t.h.Dirty(b)
+}
+
+// create returns the zeroed buffer of a block just allocated.
+func (t *tx) create(block uint64) (*buffer.Buffer, error) {
+	t.changed = true
+	b, err := t.h.Create(block)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.h.Dirty(b); err != nil {
+		b.Release()
+		return nil, err
+	}
+	return b, nil
+}
+
+// writeInode stores i in the inode table. It needs i.mu.
+func (t *tx) writeInode(i *inode) error {
+	b, off, err := t.f.inodeSlot(i.ino)
+	if err != nil {
+		return err
+	}
+	defer b.Release()
+	if err := t.modify(b); err != nil {
+		return err
+	}
+	i.changed = t.h.Sequence()
+	slot := b.Data[off : off+int(t.f.sb.InodeSize)]
+	if i.orphan.Load() {
+		t.f.orphanMu.Lock()
+		defer t.f.orphanMu.Unlock()
+		i.d.Dtime = i.nextOrphan
+	}
+	i.d.Encode(slot, t.f.sb, i.ino)
+	return nil
+}
+
+// superBuffer returns the block of the superblock and its bytes in it.
+func (f *FS) superBuffer() (*buffer.Buffer, []byte, error) {
+	b, err := f.cache.Get(disk.SuperblockOffset>>f.shift, 0, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	off := disk.SuperblockOffset & (f.bs - 1)
+	return b, b.Data[off : off+disk.SuperblockSize], nil
+}
+
+// writeCounts stores the counts of free blocks and inodes in the superblock, so
+// that they agree with the groups in every transaction.
+func (t *tx) writeCounts() error {
+	t.counts = false
+	f := t.f
+	return t.writeSuper(func() {
+		f.super.FreeBlocks = uint64(f.freeBlocks.Load())
+		f.super.FreeInodes = uint32(f.freeInodes.Load())
+	})
+}
+
+func (t *tx) writeSuper(change func()) error {
+	f := t.f
+	b, raw, err := f.superBuffer()
+	if err != nil {
+		return err
+	}
+	defer b.Release()
+	f.superMu.Lock()
+	defer f.superMu.Unlock()
+	if err := t.modify(b); err != nil {
+		return err
+	}
+	change()
+	f.super.Encode(raw)
+	return nil
+}
+
+// addBlocks accounts for n file-system blocks more, or fewer.
+func (f *FS) addBlocks(i *inode, n int64) {
+	if !i.d.Has(disk.FlagHugeFile) {
+		n <<= f.shift - 9
+	}
+	i.d.Blocks = uint64(int64(i.d.Blocks) + n)
+}

@@ -1,0 +1,295 @@
+package ext4
+
+import (
+	"math"
+	"time"
+
+	"github.com/quintet-os/quintet/files/ext4/disk"
+)
+
+const (
+	// timeGranularity is the least step of a file's modification time that a
+	// mere overwrite records, as with the kernel's coarse clock.
+	timeGranularity = 4 * time.Millisecond
+	// piecesPerTransaction bounds the extents one transaction of a write inserts.
+	piecesPerTransaction = 8
+	// spareBlocksMax bounds the blocks held for a file that is appended to.
+	spareBlocksMax = 512
+)
+
+// piece is a run of blocks a write goes to.
+type piece struct {
+	mapping
+	fresh bool // held by this write, not yet part of the file
+}
+
+// Write is a write in preparation: its blocks are chosen, and the inode is
+// locked until Commit or Abort. In between the data is put in place.
+type Write struct {
+	f        *FS
+	i        *inode
+	op       *Op
+	off, end uint64 // bytes
+	pieces   []piece
+	unlock   func()
+}
+
+// WriteAt writes p at off of regular file ino. Nothing refers to new blocks
+// before their data is in place, so after power loss a file never shows what
+// its blocks held before.
+//
+// Errors: KindNoSpace when not all of p fits, and then nothing is written;
+// errors of the volume, after which any part of the range may have changed.
+func (f *FS) WriteAt(op *Op, ino uint32, p []byte, off int64) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	w, err := f.PrepareWrite(op, ino, off, int64(len(p)))
+	if err != nil {
+		return 0, err
+	}
+	if !op.replaying() {
+		if err := w.fill(p); err != nil {
+			w.Abort()
+			return 0, err
+		}
+	}
+	if err := w.Commit(); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// PrepareWrite chooses blocks for length bytes at off. Pieces of blocks at the
+// edges that are not part of the file yet must be zero where the write does not
+// cover them; Segments tells where everything goes.
+func (f *FS) PrepareWrite(op *Op, ino uint32, off, length int64) (*Write, error) {
+	if off < 0 || length <= 0 || off > math.MaxInt64-length {
+		return nil, refuse(KindInvalid, "write", ino, "")
+	}
+	if err := f.writable(); err != nil {
+		return nil, err
+	}
+	i, unlock, err := f.lockOne(ino)
+	if err != nil {
+		return nil, err
+	}
+	w := &Write{f: f, i: i, op: op, off: uint64(off), end: uint64(off) + uint64(length), unlock: unlock}
+	if err := f.checkWrite(i, w.off, w.end); err != nil {
+		unlock()
+		return nil, err
+	}
+	if !op.Replay {
+		op.rewind()
+	} else if op.Decision != nil {
+		op.Decision.next, op.Decision.nextMeta = 0, 0
+	}
+	if err := w.plan(); err != nil {
+		w.Abort()
+		return nil, err
+	}
+	return w, nil
+}
+
+// lockOne locks an inode for writing.
+func (f *FS) lockOne(ino uint32) (*inode, func(), error) {
+	i, err := f.inode(ino)
+	if err != nil {
+		return nil, nil, err
+	}
+	unlock, err := f.lock(i)
+	if err != nil {
+		f.put(i)
+		return nil, nil, err
+	}
+	return i, func() { unlock(); f.put(i) }, nil
+}
+
+func (f *FS) checkWrite(i *inode, off, end uint64) error {
+	switch {
+	case i.d.IsDir():
+		return refuse(KindIsDir, "write", i.ino, "")
+	case !i.d.IsRegular() || i.d.Has(disk.FlagInlineData) || i.ino < f.sb.FirstInode:
+		return refuse(KindInvalid, "write", i.ino, "")
+	case i.d.Flags&(disk.FlagImmutable|disk.FlagVerity) != 0, i.d.Has(disk.FlagAppend) && off < i.d.Size:
+		return refuse(KindPermission, "write", i.ino, "")
+	case end > f.maxSize():
+		return refuse(KindTooBig, "write", i.ino, "")
+	}
+	return nil
+}
+
+// maxSize is the greatest size of a file mapped by extents: 2^32-1 blocks.
+func (f *FS) maxSize() uint64 { return disk.LogicalBlocksMax << f.shift }
+
+// plan maps the range and holds blocks for its holes.
+func (w *Write) plan() error {
+	f, i := w.f, w.i
+	if err := f.zeroTail(i, w.off); err != nil {
+		return err
+	}
+	last := (w.end - 1) >> f.shift
+	goal := uint64(0)
+	for at := w.off >> f.shift; at <= last; {
+		m, err := f.mapBlock(i, uint32(at))
+		if err != nil {
+			return err
+		}
+		m.Len = uint32(min(uint64(m.Len), last+1-at))
+		if !m.hole() {
+			w.pieces = append(w.pieces, piece{mapping: m})
+			goal = m.Physical + uint64(m.Len)
+			at += uint64(m.Len)
+			continue
+		}
+		if !i.d.Has(disk.FlagExtents) {
+			return refuse(KindNotSupported, "write: file without extents", i.ino, "")
+		}
+		if goal == 0 {
+			if goal, err = f.dataGoal(i, uint32(at)); err != nil {
+				return err
+			}
+		}
+		runs, err := f.holdData(w.op, i, goal, uint32(at), m.Len)
+		for _, s := range runs {
+			w.pieces = append(w.pieces, piece{mapping{Logical: uint32(at), Len: s.n, Physical: s.block}, true})
+			at += uint64(s.n)
+			goal = s.block + uint64(s.n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dataGoal is where data at a logical block is best placed: behind the block
+// before it, or else in the group of the inode.
+func (f *FS) dataGoal(i *inode, logical uint32) (uint64, error) {
+	if logical > 0 {
+		var p extentPath
+		if err := f.findExtent(i, logical-1, &p); err != nil {
+			return 0, err
+		}
+		defer p.release()
+		if l := p.leaf(); l.at >= 0 {
+			x := l.node.Extent(l.at)
+			return x.Physical + uint64(logical-x.Logical), nil
+		}
+	}
+	return f.extentGoal(i), nil
+}
+
+// holdData holds n blocks for data at logical. A file being appended to gets
+// more than it asked for held behind them, which its next append uses. On an
+// error the runs held so far are returned too.
+func (f *FS) holdData(op *Op, i *inode, goal uint64, logical, n uint32) (runs []span, err error) {
+	d := op.Decision
+	if op.replaying() {
+		for n > 0 {
+			if d.next >= len(d.Blocks) || d.Blocks[d.next].Count > n {
+				return runs, refuse(KindInvalid, "replay: blocks recorded do not fit", i.ino, "")
+			}
+			s := span{d.Blocks[d.next].Block, d.Blocks[d.next].Count}
+			if err := f.claim(op, int64(s.n)); err != nil {
+				return runs, err
+			}
+			if err := f.holdExactly(s); err != nil {
+				f.available.Add(int64(s.n))
+				return runs, err
+			}
+			d.next++
+			runs = append(runs, s)
+			n -= s.n
+		}
+		return runs, nil
+	}
+	if i.spare.n > 0 {
+		if i.spare.block == goal {
+			take := min(n, i.spare.n)
+			runs = append(runs, span{goal, take})
+			i.spare.block += uint64(take)
+			i.spare.n -= take
+			n -= take
+			goal += uint64(take)
+		} else {
+			f.dropSpare(i)
+		}
+	}
+	if n > 0 {
+		if err := f.claim(op, int64(n)); err != nil {
+			return runs, err
+		}
+		for n > 0 {
+			s, err := f.reserve(goal, min(n, disk.ExtentLenMax))
+			if err != nil {
+				f.available.Add(int64(n))
+				return runs, err
+			}
+			runs = append(runs, s)
+			n -= s.n
+			goal = s.block + uint64(s.n)
+		}
+		f.holdSpare(i, goal, logical)
+	}
+	if d != nil {
+		for _, s := range runs {
+			d.Blocks = append(d.Blocks, Run{s.block, s.n})
+		}
+	}
+	return runs, nil
+}
+
+// holdSpare holds blocks behind those just held, if the file is growing: as
+// many as it has, within bounds. It is a hint and may do nothing.
+func (f *FS) holdSpare(i *inode, goal uint64, logical uint32) {
+	want := min(logical, spareBlocksMax)
+	if want == 0 || uint64(logical)<<f.shift < i.d.Size || goal >= f.sb.BlocksCount {
+		return
+	}
+	if a := f.available.Load(); a < int64(f.sb.ReservedBlocks)+int64(want)*64 || !f.available.CompareAndSwap(a, a-int64(want)) {
+		return
+	}
+	n, index := f.sb.GroupOf(goal)
+	g, err := f.groups.get(n)
+	if err == nil {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if !f.uninit(g, disk.GroupBlockUninit) && g.d.FreeBlocks > g.heldCount {
+			if b, err := f.blockBitmap(g); err == nil {
+				end := int(min(f.sb.GroupBlocks(n), index+want))
+				got := uint32(nextSet(b.Data, g.held, int(index), end) - int(index))
+				b.Release()
+				if got > 0 {
+					f.hold(g, int(index), int(got))
+					i.spare = span{goal, got}
+					want -= got
+				}
+			}
+		}
+	}
+	f.available.Add(int64(want))
+}
+
+// dropSpare gives up what is held for appending to i. It needs i.mu.
+func (f *FS) dropSpare(i *inode) {
+	if i.spare.n > 0 {
+		f.unhold(i.spare)
+		i.spare = span{}
+	}
+}
+
+// dropSpares gives up what is held for any file that is not being written.
+func (f *FS) dropSpares() {
+	for k := range f.inodes.shards {
+		s := &f.inodes.shards[k]
+		s.mu.Lock()
+		for _, i := range s.table {
+			if i.mu.TryLock() {
+				f.dropSpare(i)
+				i.mu.Unlock()
+			}
+		}
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,192 @@
+package ext4
+
+import (
+	"slices"
+
+	"github.com/quintet-os/quintet/files/ext4/disk"
+)
+
+// XattrFlags change what SetXattr does.
+type XattrFlags uint8
+
+// Flags of SetXattr.
+const (
+	XattrCreate  XattrFlags = 1 << iota // fail with KindExist when the attribute exists
+	XattrReplace                        // fail with KindNoData when it does not
+)
+
+// SetXattr stores an extended attribute. Lists of access rights are stored as
+// ext4 stores them (see Xattr). It fails with KindRange when neither the inode
+// nor a block has room for all attributes of the inode.
+func (f *FS) SetXattr(op *Op, ino uint32, name string, value []byte, flags XattrFlags) error {
+	if value == nil {
+		value = []byte{}
+	}
+	return f.changeXattr(op, "setxattr", ino, name, value, flags)
+}
+
+// RemoveXattr removes an extended attribute. It fails with KindNoData when
+// there is none.
+func (f *FS) RemoveXattr(op *Op, ino uint32, name string) error {
+	return f.changeXattr(op, "removexattr", ino, name, nil, XattrReplace)
+}
+
+func (f *FS) changeXattr(op *Op, what string, ino uint32, name string, value []byte, flags XattrFlags) error {
+	index, rest, ok := splitXattrName(name)
+	if !ok || index == disk.XattrSystem {
+		return refuse(KindNotSupported, what, ino, name)
+	}
+	if err := f.writable(); err != nil {
+		return err
+	}
+	i, unlock, err := f.lockOne(ino)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if i.d.Flags&(disk.FlagImmutable|disk.FlagAppend) != 0 {
+		return refuse(KindPermission, what, ino, name)
+	}
+	inInode, inBlock, err := f.xattrs(i)
+	if err != nil {
+		return err
+	}
+	all := append(slices.Clone(inInode), inBlock...)
+	at := slices.IndexFunc(all, func(x disk.Xattr) bool { return x.Index == index && x.Name == rest })
+	switch {
+	case at >= 0 && flags&XattrCreate != 0:
+		return refuse(KindExist, what, ino, name)
+	case at < 0 && flags&XattrReplace != 0:
+		return refuse(KindNoData, what, ino, name)
+	case slices.ContainsFunc(all, func(x disk.Xattr) bool { return x.ValueIno != 0 }):
+		return &disk.UnsupportedError{Features: []string{"ea_inode"}, Why: "change attributes"}
+	}
+	if at >= 0 {
+		all = slices.Delete(all, at, at+1)
+	}
+	if value != nil {
+		all = append(all, disk.Xattr{Index: index, Name: rest, Value: value})
+	}
+	a, b, ok := f.placeXattrs(i, all)
+	if !ok {
+		return refuse(KindRange, what, ino, name)
+	}
+	op.rewind()
+	t, err := f.begin(op, creditsInode+creditsExtent, 1)
+	if err != nil {
+		return err
+	}
+	return t.end(func() error {
+		if len(b) > 0 || i.d.FileACL != 0 {
+			if err := t.writeXattrBlock(i, b); err != nil {
+				return err
+			}
+		}
+		i.d.Ctime = t.now
+		if err := t.encodeInodeXattrs(i, a); err != nil {
+			return err
+		}
+		return t.writeInode(i)
+	}())
+}
+
+// placeXattrs divides attributes between the inode, as many as fit, and a block.
+func (f *FS) placeXattrs(i *inode, all []disk.Xattr) (inInode, inBlock []disk.Xattr, ok bool) {
+	room := disk.XattrInodeRoom(f.sb, i.d.ExtraIsize)
+	for _, x := range all {
+		if disk.XattrSpace(append(slices.Clip(inInode), x)) <= room {
+			inInode = append(inInode, x)
+		} else {
+			inBlock = append(inBlock, x)
+		}
+	}
+	return inInode, inBlock, disk.XattrSpace(inBlock) <= disk.XattrBlockRoom(f.sb)
+}
+
+// encodeInodeXattrs stores attributes in the slot of i, whose checksum the
+// caller renews with writeInode.
+func (t *tx) encodeInodeXattrs(i *inode, list []disk.Xattr) error {
+	if t.f.sb.InodeSize == 128 {
+		return nil
+	}
+	b, off, err := t.f.inodeSlot(i.ino)
+	if err != nil {
+		return err
+	}
+	defer b.Release()
+	if err := t.modify(b); err != nil {
+		return err
+	}
+	disk.EncodeInodeXattrs(b.Data[off:off+int(t.f.sb.InodeSize)], i.d.ExtraIsize, list)
+	return nil
+}
+
+// writeXattrBlock makes list the contents of the attribute block of i. A block
+// that other inodes share is left to them.
+func (t *tx) writeXattrBlock(i *inode, list []disk.Xattr) error {
+	f := t.f
+	if len(list) == 0 {
+		return t.dropXattrBlock(i)
+	}
+	if i.d.FileACL != 0 {
+		b, err := f.cache.Get(i.d.FileACL, 0, nil)
+		if err != nil {
+			return err
+		}
+		if disk.XattrBlockRefs(b.Data) == 1 {
+			defer b.Release()
+			if err := t.modify(b); err != nil {
+				return err
+			}
+			disk.EncodeXattrBlock(b.Data, f.sb, i.d.FileACL, list)
+			return nil
+		}
+		b.Release()
+		if err := t.dropXattrBlock(i); err != nil {
+			return err
+		}
+	}
+	block, err := t.allocate(f.extentGoal(i))
+	if err != nil {
+		return err
+	}
+	b, err := t.create(block)
+	if err != nil {
+		return err
+	}
+	defer b.Release()
+	disk.EncodeXattrBlock(b.Data, f.sb, block, list)
+	i.d.FileACL = block
+	f.addBlocks(i, 1)
+	return nil
+}
+
+// dropXattrBlock takes the attribute block from i, and frees it unless other
+// inodes share it.
+func (t *tx) dropXattrBlock(i *inode) error {
+	f := t.f
+	block := i.d.FileACL
+	if block == 0 {
+		return nil
+	}
+	f.sharedMu.Lock()
+	defer f.sharedMu.Unlock()
+	b, err := f.cache.Get(block, 0, nil)
+	if err != nil {
+		return err
+	}
+	refs := disk.XattrBlockRefs(b.Data)
+	if refs > 1 {
+		if err = t.modify(b); err == nil {
+			disk.SetXattrBlockRefs(b.Data, refs-1)
+			disk.SealXattrBlock(b.Data, f.sb, block)
+		}
+	}
+	b.Release()
+	if err == nil && refs <= 1 {
+		err = t.free(block, 1, true)
+	}
+	i.d.FileACL = 0
+	f.addBlocks(i, -1)
+	return err
+}
