@@ -76,6 +76,7 @@ type Session struct {
 	bell    uint64
 	ringing bool // bell moved, futex not yet woken
 	held    bool
+	pardons bool // Attach does not blame requests for the last death
 	active  bool
 	idle    uint64 // ticks since which nothing was found; 0 while busy
 	seen    uint64 // activity at the last Cool
@@ -160,6 +161,10 @@ func (s *Session) Attach(generation uint64) {
 	s.ring()
 }
 
+// Pardon, called before Attach, says that the last server was killed from outside:
+// its death is not counted as an attempt of the requests it was executing.
+func (s *Session) Pardon() { s.pardons = true }
+
 // recover rebuilds the private state of one slot.
 func (s *Session) recover(slot int) bool {
 	w, bit := slot>>6, uint64(1)<<(slot&63)
@@ -179,7 +184,7 @@ func (s *Session) recover(slot int) bool {
 	if word := s.server.load(s.g.attempt(slot)); word>>attemptSeqShift == asked<<attemptSeqShift>>attemptSeqShift {
 		s.started[w] |= word >> 7 & 1 << (slot & 63)
 		count := word & attemptCountMask
-		if word&attemptOnCPU != 0 && count < attemptCountMask {
+		if word&attemptOnCPU != 0 && count < attemptCountMask && !s.pardons {
 			count++
 		}
 		s.attempts[slot] = uint8(count | word&attemptStarted)

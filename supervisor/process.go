@@ -34,6 +34,7 @@ type process struct {
 	box   *sandbox.Process
 	conn  *broker.Conn
 	since time.Time
+	hung  bool // killed because it hung; guarded by Supervisor.mu
 	asked bool // its end was asked for, and is no failure; guarded by Supervisor.mu
 
 	mu      sync.Mutex // a leaf, below Supervisor.mu

@@ -55,6 +55,7 @@ type server struct {
 	deaths    uint64 // of active processes, orderly ends included
 	kills     uint64 // of hung processes by the supervisor
 	lastDeath string
+	pardon    bool     // the last active process was killed from outside
 	degraded  []string // measures of the sandbox that this host refuses
 	stopping  bool
 }
@@ -117,7 +118,7 @@ func (s *server) activate() {
 	s.generation++
 	s.activatedAt, s.recoveredAt = time.Now(), time.Time{}
 	s.servedBefore = s.status.served()
-	s.active.send(&broker.Activate{Generation: s.generation}, nil, false)
+	s.active.send(&broker.Activate{Generation: s.generation, Pardon: s.pardon}, nil, false)
 	for _, session := range s.sessions {
 		for _, r := range session.regions {
 			r.settle(s.active)

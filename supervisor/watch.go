@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"log/slog"
+	"syscall"
 	"time"
 )
 
@@ -35,6 +36,10 @@ func (s *server) watchDeath(p *process) {
 func (s *server) activeDied(p *process) {
 	s.active = nil
 	s.deaths++
+	// A server that dies of a request crashes or hangs. SIGKILL comes from
+	// outside, unless the supervisor sent it to end a hang: whatever was being
+	// executed is as innocent as before.
+	s.pardon = !p.hung && p.box.Pidfd.EndedBy(syscall.SIGKILL)
 	served := s.status.served() > s.servedBefore
 	if p.asked {
 		return
@@ -58,6 +63,7 @@ func (s *server) beat(now time.Time, hangMax time.Duration) {
 		}
 		if age > hangMax {
 			s.kills++
+			p.hung = true
 			slog.Warn("server hangs: killing it", "server", s.config.Name, "pid", p.pid, "silent", age.Round(time.Millisecond))
 			p.kill()
 		}

@@ -124,6 +124,9 @@ func TestPidfdSeesDeath(t *testing.T) {
 	if err := p.Wait(); err != nil {
 		t.Fatal(err)
 	}
+	if !p.EndedBy(syscall.SIGKILL) || p.EndedBy(syscall.SIGTERM) {
+		t.Error("it is not known that SIGKILL ended it")
+	}
 	cmd.Wait()
 	if err := p.Signal(syscall.SIGKILL); err != nil {
 		t.Fatalf("signal to an ended process: %v", err)

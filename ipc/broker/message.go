@@ -110,6 +110,9 @@ type (
 	// Activate makes a standby take its devices and serve.
 	Activate struct {
 		Generation uint64 `json:"generation"`
+		// Pardon: the last server was killed from outside, so no request is to
+		// blame for its death.
+		Pardon bool `json:"pardon,omitempty"`
 	}
 	// Drain asks the active server to finish what it has begun and exit. If
 	// Final, there is no successor, and its sessions end.

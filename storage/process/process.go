@@ -50,6 +50,7 @@ type Process struct {
 	sessions map[uint64]*session
 	active   bool
 	gen      uint64
+	pardon   bool // the last server was killed from outside
 	stop     context.CancelFunc
 
 	draining, final bool
@@ -142,6 +143,7 @@ func (p *Process) handle(m broker.Message) {
 	case *broker.Drop:
 		p.drop(body.Session, m.Ref)
 	case *broker.Activate:
+		p.pardon = body.Pardon
 		err = p.activate(body.Generation)
 	case *broker.Drain:
 		p.draining, p.final = true, body.Final
@@ -175,6 +177,9 @@ func (p *Process) activate(generation uint64) error {
 	}
 	p.active, p.gen = true, generation
 	for _, s := range p.sessions {
+		if p.pardon {
+			s.ipc.Pardon()
+		}
 		if err := p.attach(s); err != nil {
 			return err
 		}
