@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/bits"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,17 +43,14 @@ type Client struct {
 	// free and waiting hold one bit a slot: nobody owns it; its caller is parked
 	// and wants to be woken by whoever leads the waiter.
 	free, waiting [SlotsMax / 64]atomic.Uint64
-	parked        atomic.Int32 // population of waiting, and parked ring waits
+	parked        atomic.Int32 // population of waiting, parked ring waits and turns
 	watched       atomic.Bool  // the leader of the waiter looks at this session
 	rung          atomic.Uint64
 	closed        atomic.Bool
 	failed        atomic.Pointer[SessionError] // by Fail
 	waiter        *waiter
 	rings         clientRings
-
-	slotMu    sync.Mutex // guards slotQueue; a leaf
-	slotQueue []chan struct{}
-	queued    atomic.Int32 // length of slotQueue
+	queue         slotQueue
 }
 
 // Call is one request in flight. It belongs to the goroutine that started it
@@ -88,6 +84,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c.makeRings()
 	c.waiter = joinWaiter(c)
+	c.rings.watch()
 	if cfg.Unmap != nil {
 		runtime.AddCleanup(c, func(unmap func()) { unmap() }, cfg.Unmap)
 	}
@@ -115,11 +112,15 @@ func (c *Client) Call(ctx context.Context, req, reply *Words) error {
 // that is the back-pressure. Errors are the context's, ErrClosed and ErrSession.
 func (c *Client) Start(ctx context.Context, req *Words) (*Call, error) {
 	slot, ok := c.claim()
-	if !ok || c.closed.Load() {
+	if !ok {
 		var err error
-		if slot, err = c.claimSlow(ctx, slot, ok); err != nil {
+		if slot, err = c.claimSlow(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if c.closed.Load() {
+		c.release(slot)
+		return nil, c.Err()
 	}
 	k := &c.calls[slot]
 	k.seq++
@@ -140,6 +141,7 @@ func (c *Client) ringIfAsleep() {
 	if epoch&1 != 0 && c.rung.Load() != epoch && c.rung.Swap(epoch) != epoch {
 		// Only a closed descriptor can fail, and then nobody listens.
 		_ = unix.Ring(c.doorbell)
+		runtime.KeepAlive(c) // Unmap may close the descriptor
 	}
 }
 
@@ -221,69 +223,9 @@ func (c *Client) claim() (int, bool) {
 
 func (c *Client) release(slot int) {
 	c.free[slot>>6].Or(1 << (slot & 63))
-	if c.queued.Load() > 0 {
+	if c.queue.length.Load() > 0 {
 		c.admit()
 	}
-}
-
-// claimSlow waits for a slot. On a closed session it gives back the one taken.
-func (c *Client) claimSlow(ctx context.Context, slot int, have bool) (int, error) {
-	turn := make(chan struct{}, 1)
-	for {
-		if err := c.Err(); err != nil {
-			if have {
-				c.release(slot)
-			}
-			c.admit() // everybody who waits for a slot gets the same answer
-			return 0, err
-		}
-		if have {
-			return slot, nil
-		}
-		c.slotMu.Lock()
-		c.slotQueue = append(c.slotQueue, turn)
-		c.queued.Store(int32(len(c.slotQueue)))
-		c.slotMu.Unlock()
-		// A slot released before the queue was visible admitted nobody.
-		if slot, have = c.claim(); have || c.Err() != nil {
-			c.leaveQueue(turn)
-			continue
-		}
-		select {
-		case <-turn:
-		case <-ctx.Done():
-			c.leaveQueue(turn)
-			return 0, fmt.Errorf("ipc: wait for a free slot (%d in flight): %w", c.g.Slots, ctx.Err())
-		}
-		slot, have = c.claim()
-	}
-}
-
-// admit wakes the goroutine that has waited longest for a slot.
-func (c *Client) admit() {
-	c.slotMu.Lock()
-	defer c.slotMu.Unlock()
-	if len(c.slotQueue) > 0 {
-		c.slotQueue[0] <- struct{}{}
-		c.slotQueue = c.slotQueue[1:]
-		c.queued.Store(int32(len(c.slotQueue)))
-	}
-}
-
-// leaveQueue withdraws turn, or passes on the admission it was given meanwhile.
-func (c *Client) leaveQueue(turn chan struct{}) {
-	c.slotMu.Lock()
-	for i, q := range c.slotQueue {
-		if q == turn {
-			c.slotQueue = append(c.slotQueue[:i:i], c.slotQueue[i+1:]...)
-			c.queued.Store(int32(len(c.slotQueue)))
-			c.slotMu.Unlock()
-			return
-		}
-	}
-	c.slotMu.Unlock()
-	<-turn
-	c.admit()
 }
 
 // Err returns nil while the session is open, ErrClosed after Close, and a
@@ -295,7 +237,9 @@ func (c *Client) Err() error {
 		}
 		return ErrClosed
 	}
-	if state := c.theirs.load(offState); state != stateOpen {
+	state := c.theirs.load(offState)
+	runtime.KeepAlive(c)
+	if state != stateOpen {
 		return &SessionError{Reason: Reason(uint32(state))}
 	}
 	return nil
@@ -325,5 +269,4 @@ func (c *Client) end(err *SessionError) {
 	c.mine.announce(offClientState, stateClosed)
 	c.ringIfAsleep()
 	c.waiter.leave(c)
-	c.admit()
 }

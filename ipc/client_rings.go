@@ -8,17 +8,15 @@ import (
 // clientRings are a client's ends of its rings, and the goroutine that waits for
 // them.
 type clientRings struct {
-	client *Client
-	out    []Producer
-	in     []Consumer
-	seen   atomic.Uint64 // sum of the tails of in when the waiting goroutine last looked
-	waits  atomic.Bool   // it is parked
-	token  chan struct{}
+	parking
+	out  []Producer
+	in   []Consumer
+	seen atomic.Uint64 // sum of the tails of in when the waiting goroutine last looked
 }
 
 func (c *Client) makeRings() {
 	r := &c.rings
-	r.client, r.token = c, make(chan struct{}, 1)
+	r.parking = newParking(c)
 	r.out = make([]Producer, c.g.RingsOut)
 	for i := range r.out {
 		r.out[i] = Producer{mine: c.mine, theirs: c.theirs, entries: c.g.RingEntries,
@@ -30,6 +28,24 @@ func (c *Client) makeRings() {
 		r.in[i] = Consumer{mine: c.mine, theirs: c.theirs, entries: c.g.RingEntries,
 			tailAt: c.g.inIndex(i), headAt: c.g.inIndex(i), buf: c.g.inRing(i), rouse: c.ringIfAsleep}
 		r.in[i].attach()
+	}
+}
+
+// watch ends the session from now on, and now, if an index of the server makes no
+// sense: its rings would carry nothing any more, and look full or filled for ever.
+func (r *clientRings) watch() {
+	broke := func(err error) { r.client.Fail(ReasonRing, err.Error()) }
+	for i := range r.out {
+		r.out[i].broke = broke
+		if err := r.out[i].err; err != nil {
+			broke(err)
+		}
+	}
+	for i := range r.in {
+		r.in[i].broke = broke
+		if err := r.in[i].err; err != nil {
+			broke(err)
+		}
 	}
 }
 
@@ -47,6 +63,9 @@ func (c *Client) In(ring int) *Consumer { return &c.rings.in[ring] }
 // wait. Errors are the context's, ErrClosed and ErrSession.
 func (c *Client) WaitRings(ctx context.Context) error {
 	r := &c.rings
+	if c.closed.Load() {
+		return c.Err()
+	}
 	var seen uint64
 	for i := range r.in {
 		seen += r.in[i].tail
@@ -71,32 +90,6 @@ func (r *clientRings) ready() bool {
 		if r.out[i].gained() {
 			return true
 		}
-	}
-	return false
-}
-
-func (r *clientRings) session() *Client { return r.client }
-
-func (r *clientRings) park() chan struct{} {
-	r.client.parked.Add(1)
-	r.client.waiter.parked.Add(1)
-	r.waits.Store(true)
-	return r.token
-}
-
-func (r *clientRings) unpark() bool {
-	if !r.waits.Swap(false) {
-		return false
-	}
-	r.client.parked.Add(-1)
-	r.client.waiter.parked.Add(-1)
-	return true
-}
-
-func (r *clientRings) wake() bool {
-	if r.waits.Load() && r.unpark() {
-		r.token <- struct{}{}
-		return true
 	}
 	return false
 }

@@ -54,8 +54,9 @@
 //
 // A Session, a Sessions, and either end of a ring belong to one goroutine and
 // have no locks. A Client may be used by any number of goroutines. Its slot
-// claims and replies use atomics; waiter.mu guards the membership of a waiter and
-// is a leaf: nothing is locked under it.
+// claims and replies use atomics; slotQueue.mu guards the queue of those who find
+// no slot, waiter.mu the membership of a waiter. Both are leaves: nothing is
+// locked under them. Only waiters.mu is taken before a waiter.mu.
 //
 // # Trust
 //

@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"math/bits"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,7 @@ func (c *Client) Inspect() Inspection {
 			}
 		}
 	}
+	runtime.KeepAlive(c)
 	return in
 }
 

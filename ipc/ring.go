@@ -23,7 +23,8 @@ type Producer struct {
 	published, head     uint64
 	wants               atomic.Uint64 // head for which the ring was full, plus one; 0: there was room
 	err                 error
-	rouse               func() // rings the other side if it sleeps
+	rouse               func()      // rings the other side if it sleeps
+	broke               func(error) // told of err; may be nil
 }
 
 // Consumer is the emptying end of a ring. It belongs to one goroutine.
@@ -35,6 +36,7 @@ type Consumer struct {
 	committed, tail     uint64
 	err                 error
 	rouse               func()
+	broke               func(error)
 }
 
 // attach continues from the indices in shared memory: what was pushed but not
@@ -50,6 +52,9 @@ func (p *Producer) refresh() {
 	head := p.theirs.load(p.headAt)
 	if head-p.head > p.published-p.head {
 		p.err = fmt.Errorf("%w: head moved from %d to %d, tail is %d", errRingIndex, p.head, head, p.published)
+		if p.broke != nil {
+			p.broke(p.err)
+		}
 		return
 	}
 	p.head = head
@@ -134,6 +139,9 @@ func (c *Consumer) refresh() {
 	tail := c.theirs.load(c.tailAt)
 	if tail-c.committed > uint64(c.entries) || tail-c.committed < c.tail-c.committed {
 		c.err = fmt.Errorf("%w: tail moved from %d to %d, head is %d", errRingIndex, c.tail, tail, c.committed)
+		if c.broke != nil {
+			c.broke(c.err)
+		}
 		return
 	}
 	c.tail = tail
@@ -234,10 +242,17 @@ func (s *Session) checkRings() {
 	}
 }
 
-// ringsPending tells whether a client's ring has descriptors to take.
+// ringsPending tells whether a client's ring has descriptors to take, and, once,
+// that it has made room in a ring that was full.
 func (s *Session) ringsPending() bool {
 	for r := range s.out {
 		if s.out[r].Available() > 0 {
+			return true
+		}
+	}
+	for r := range s.in {
+		if in := &s.in[r]; in.gained() {
+			in.wants.Store(0)
 			return true
 		}
 	}

@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"context"
+	"math"
 	"math/bits"
 	"runtime"
 	"slices"
@@ -110,6 +111,41 @@ type party interface {
 	// unpark withdraws that, and returns false if a token has been sent.
 	park() chan struct{}
 	unpark() bool
+}
+
+// parking is the parked state of a party that is no Call.
+type parking struct {
+	client *Client
+	waits  atomic.Bool
+	token  chan struct{} // holds one after somebody else cleared waits
+}
+
+func newParking(c *Client) parking { return parking{client: c, token: make(chan struct{}, 1)} }
+
+func (p *parking) session() *Client { return p.client }
+
+func (p *parking) park() chan struct{} {
+	p.client.parked.Add(1)
+	p.client.waiter.parked.Add(1)
+	p.waits.Store(true)
+	return p.token
+}
+
+func (p *parking) unpark() bool {
+	if !p.waits.Swap(false) {
+		return false
+	}
+	p.client.parked.Add(-1)
+	p.client.waiter.parked.Add(-1)
+	return true
+}
+
+func (p *parking) wake() bool {
+	if p.waits.Load() && p.unpark() {
+		p.token <- struct{}{}
+		return true
+	}
+	return false
 }
 
 func (k *Call) ready() bool      { return k.Done() }
@@ -345,6 +381,7 @@ func (c *Client) wakeAll() {
 		c.wakeBits(w, c.waiting[w].Load())
 	}
 	c.rings.wake()
+	c.queue.wake(math.MaxInt)
 }
 
 // wakeOne wakes one parked caller, whose wait need not be over.
@@ -356,5 +393,5 @@ func (c *Client) wakeOne() bool {
 			}
 		}
 	}
-	return c.rings.wake()
+	return c.rings.wake() || c.queue.wake(1)
 }
