@@ -4,6 +4,7 @@ import "github.com/quintet-os/quintet/storage"
 
 // Verdict is what Tampered does with an operation.
 type Verdict struct {
+	Full  bool // refuse it, as a device that has no room
 	Hold  bool // keep it until Release
 	Kind  storage.Kind
 	Errno uint32 // with Kind: fail it, untouched
@@ -37,6 +38,8 @@ func (t *Tampered) Submit(op *storage.Operation) bool {
 		v = t.Decide(op)
 	}
 	switch {
+	case v.Full:
+		return false
 	case v.Kind != storage.KindOK:
 		t.failed = append(t.failed, storage.Completion{Tag: op.Tag, Kind: v.Kind, Errno: v.Errno})
 	case v.Hold:

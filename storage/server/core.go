@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"time"
 
 	"github.com/quintet-os/quintet/ipc"
@@ -8,12 +9,11 @@ import (
 )
 
 const (
-	// tasksMax bounds the requests the server has taken and not answered.
-	tasksMax = 4096
 	// turnRequests and turnBytes bound what one session is served at a time.
 	turnRequests = 8
 	turnBytes    = 1 << 20
-	// stepTurns bounds the sessions served in one step.
+	// stepTurns bounds the turns given in one step to active sessions, and to
+	// those that wait for one volume.
 	stepTurns = 64
 	// reapMax bounds the completions of one volume in one step.
 	reapMax = 256
@@ -27,8 +27,10 @@ type Volume struct {
 	device   storage.Device
 	info     storage.Info
 	guard    guard
-	ready    []*task // admitted, and put off by a full device
-	inflight int     // admitted tasks
+	ready    []*task  // admitted, and put off by a full device
+	spare    []*task  // ready's other array
+	waiting  []*grant // have a queue and are within their limits, longest first
+	inflight int      // admitted tasks
 	counters Counters
 }
 
@@ -50,10 +52,9 @@ type Core struct {
 	sessions   *ipc.Sessions
 	byIPC      map[*ipc.Session]*session
 	recovering []*session // added, and not yet asked for what had been started
-	waiting    []*session // have a head, the one that waits longest first
 	turn       int
 	volumes    []*Volume
-	tasks      []task
+	tasks      []*task // by number; at most one for each slot of each session
 	free       []*task
 	draining   bool
 	now        time.Duration
@@ -63,12 +64,7 @@ type Core struct {
 
 // NewCore returns a core that serves the given set, which is also the loop's.
 func NewCore(sessions *ipc.Sessions) *Core {
-	c := &Core{sessions: sessions, byIPC: make(map[*ipc.Session]*session), tasks: make([]task, tasksMax)}
-	for i := range c.tasks {
-		c.tasks[i].number = uint32(i)
-		c.free = append(c.free, &c.tasks[i])
-	}
-	return c
+	return &Core{sessions: sessions, byIPC: make(map[*ipc.Session]*session)}
 }
 
 // AddVolume serves a device, which stays the caller's to close after the core's
@@ -94,11 +90,11 @@ func (c *Core) Step(now time.Duration) (worked bool) {
 			worked = true
 		}
 	}
-	if len(c.recovering) > 0 && !c.recover() {
-		return worked
-	}
-	if c.serveWaiting() {
-		worked = true
+	c.recover()
+	for _, v := range c.volumes {
+		if c.serveWaiting(v) {
+			worked = true
+		}
 	}
 	if !c.draining && c.serveActive() {
 		worked = true
@@ -111,60 +107,77 @@ func (c *Core) Step(now time.Duration) (worked bool) {
 func (c *Core) reap(v *Volume) (worked bool) {
 	n := v.device.Reap(c.completed[:])
 	for i := range n {
-		c.complete(&c.tasks[c.completed[i].Tag], &c.completed[i])
+		c.complete(c.tasks[c.completed[i].Tag], &c.completed[i])
 	}
 	if n > 0 && len(v.ready) > 0 {
 		ready := v.ready
-		v.ready = nil
+		v.ready = v.spare[:0]
 		for _, t := range ready {
 			c.start(t) // queues again, in order, what still finds no room
 		}
+		clear(ready)
+		v.spare = ready
 	}
 	return n > 0
 }
 
-// recover takes all requests that a predecessor had started. False while some
-// of them could not be taken yet.
-func (c *Core) recover() bool {
-	for len(c.recovering) > 0 {
-		s := c.recovering[0]
+// recover takes all requests that a predecessor had started.
+func (c *Core) recover() {
+	for _, s := range c.recovering {
 		for s.removed == nil {
-			if s.head == nil {
-				if len(c.free) == 0 {
-					return false
-				}
-				r, ok := s.ipc.NextStarted()
-				if !ok {
-					break
-				}
-				c.take(s, &r)
+			r, ok := s.ipc.NextStarted()
+			if !ok {
+				break
 			}
-			if s.head != nil && !c.admit(s.head, true) {
-				c.park(s.head)
-				return false
+			if t := c.take(s, &r); t != nil {
+				c.readmit(t)
 			}
 		}
 		c.report(s)
-		c.recovering = c.recovering[1:]
 	}
 	c.recovering = nil
-	return true
 }
 
-// serveWaiting gives a turn to each session with a head.
-func (c *Core) serveWaiting() (worked bool) {
-	for range min(len(c.waiting), stepTurns) {
-		s := c.waiting[0]
-		c.waiting = c.waiting[1:]
-		s.waiting = false
-		if s.removed == nil && c.serve(s) {
+// serveWaiting gives a turn to each session that waits for the volume, until its
+// device is full.
+func (c *Core) serveWaiting(v *Volume) (worked bool) {
+	for n := min(len(v.waiting), stepTurns); n > 0 && len(v.ready) == 0; n-- {
+		g := v.waiting[0]
+		v.waiting = v.waiting[1:]
+		g.waiting = false
+		if g.session.removed == nil && c.serveQueue(g) {
 			worked = true
 		}
 	}
 	return worked
 }
 
-// serveActive gives a turn to active sessions without a head, in rotation.
+// serveQueue gives one turn, or the rest of one, to a session that waits for a
+// volume.
+func (c *Core) serveQueue(g *grant) (worked bool) {
+	left := g.left
+	if !left.remains() {
+		left = turn{turnRequests, turnBytes}
+	}
+	for len(g.queue) > 0 && left.remains() {
+		t := g.queue[0]
+		length := t.request.Length
+		if !c.admit(t) {
+			c.putOff(g, left)
+			return worked
+		}
+		worked = true
+		left.take(length)
+		g.unqueue()
+	}
+	if len(g.queue) > 0 {
+		c.putOff(g, turn{})
+		return worked
+	}
+	return c.serve(g.session, left, g) || worked
+}
+
+// serveActive gives a turn to active sessions, in rotation.
 func (c *Core) serveActive() (worked bool) {
 	active := c.sessions.Active()
 	turns := min(len(active), stepTurns)
@@ -173,44 +186,74 @@ func (c *Core) serveActive() (worked bool) {
 			c.turn = 0
 		}
 		s := c.byIPC[active[c.turn]]
-		if s != nil && !s.waiting && c.serve(s) {
+		if s != nil && c.serve(s, turn{turnRequests, turnBytes}, nil) {
 			worked = true
 		}
 	}
 	return worked
 }
 
-// serve gives one session one turn.
-func (c *Core) serve(s *session) (worked bool) {
-	bytes := int64(turnBytes)
-	for n := 0; n < turnRequests && bytes > 0; n++ {
-		if s.head == nil {
-			if c.draining || len(c.free) == 0 {
-				break
-			}
-			r, ok := s.ipc.Next()
-			if !ok {
-				c.report(s)
-				break
-			}
-			worked = true
-			c.take(s, &r)
-			if s.head == nil {
-				continue
-			}
-		}
-		t := s.head
-		length := t.request.Length
-		if !c.admit(t, false) {
-			c.park(t)
-			s.waiting = true
-			c.waiting = append(c.waiting, s)
-			return worked
+// serve takes new requests of a session, for what is left of its turn and while
+// it has a volume it does not wait for: one that would only join a queue stays
+// in shared memory. The turn is that of the grant of, if any.
+func (c *Core) serve(s *session, left turn, of *grant) (worked bool) {
+	for left.remains() && !c.draining && !s.stuck() {
+		r, ok := s.ipc.Next()
+		if !ok {
+			c.report(s)
+			break
 		}
 		worked = true
-		bytes -= length
+		t := c.take(s, &r)
+		if t == nil {
+			left.take(0)
+			continue
+		}
+		g, length := t.grant, t.request.Length
+		if len(g.queue) == 0 && c.admit(t) {
+			left.take(length)
+			continue
+		}
+		c.park(t)
+		g.enqueue(t)
+		rest := turn{}
+		if g == of {
+			rest = left
+		}
+		c.putOff(g, rest)
+		left.take(0)
 	}
 	return worked
+}
+
+// putOff has a grant with a queue try again at its volume's next turn or, while
+// its limits are exhausted, when one of its tasks ends. If the device has become
+// full, a turn goes on when it has room: otherwise all would be served request by
+// request, however large.
+func (c *Core) putOff(g *grant, left turn) {
+	v := g.volume
+	switch {
+	case g.waiting || g.full(&g.queue[0].request):
+	case len(v.ready) > 0 && left.remains():
+		g.waiting, g.left = true, left
+		v.waiting = slices.Insert(v.waiting, 0, g)
+	default:
+		g.waiting, g.left = true, turn{}
+		v.waiting = append(v.waiting, g)
+	}
+}
+
+// turn is what a session may still do before it is another's turn.
+type turn struct {
+	requests int
+	bytes    int64
+}
+
+func (t *turn) remains() bool { return t.requests > 0 && t.bytes > 0 }
+
+func (t *turn) take(length int64) {
+	t.requests--
+	t.bytes -= length
 }
 
 // report tells once of a session that has failed.

@@ -26,11 +26,18 @@
 // # Fairness and bounds
 //
 // Sessions are served in rotation, turnRequests requests or turnBytes bytes at a
-// time. A session has Limits.Requests requests and Limits.Bytes bytes in flight;
-// one more waits, in shared memory or as the session's head, and never fails. A
-// request larger than Limits.Bytes is run alone. A device that is full makes
-// heads wait likewise, and then each turn goes to the session that waits
-// longest.
+// time. On each of its volumes a session has Limits.Requests requests and
+// Limits.Bytes bytes in flight; more wait and never fail. A request larger than
+// Limits.Bytes is run alone. A device that is full makes requests wait likewise;
+// turns then go to the session that waits longest, and one that the device
+// interrupts goes on when there is room, so that small requests are not served
+// one for one with large ones.
+//
+// What waits is queued by session and volume, so that a volume that is slow or
+// full holds up nothing that a session asks of another. Once a session waits for
+// all of its volumes, its further requests stay in shared memory. All queues are
+// bounded by the slots of the sessions, a session's own by its own: no session can
+// use up what another needs.
 //
 // # Trust
 //

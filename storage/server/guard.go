@@ -14,7 +14,6 @@ const (
 type guard struct {
 	buckets [guardBuckets][]*task
 	wide    []*task
-	count   int
 }
 
 // conflict reports whether two requests must not be in flight together.
@@ -32,7 +31,6 @@ func span(r *storage.Request) (first, last int64, wide bool) {
 // add enters a ranged task, and counts in it the earlier ones it must wait for.
 func (g *guard) add(t *task) {
 	first, last, wide := span(&t.request)
-	g.count++
 	g.wait(t, g.wide)
 	if wide {
 		for b := range g.buckets {
@@ -66,7 +64,6 @@ func (g *guard) wait(t *task, list []*task) {
 // remove takes a task out, and calls free with each that waits for nothing more.
 func (g *guard) remove(t *task, free func(*task)) {
 	first, last, wide := span(&t.request)
-	g.count--
 	if wide {
 		g.wide = without(g.wide, t)
 	} else {

@@ -16,18 +16,21 @@ import (
 
 const (
 	blockBytes  = 512
+	depth       = 16 // operations a device takes
 	volumeBytes = 4 << 20
 	regionBytes = 2 << 20
 )
 
-// bench is a core stepped by hand, over a tampered memory device.
+// bench is a core stepped by hand, over tampered memory devices: volume 0, and
+// volume 1 that the tests of one volume leave alone.
 type bench struct {
 	t       *testing.T
 	data    []byte
 	device  *device.Tampered
+	other   *device.Tampered
 	core    *server.Core
 	set     *ipc.Sessions
-	volume  *server.Volume
+	volumes [2]*server.Volume
 	clients []*tester
 	now     time.Duration
 	// generation counts the incarnations.
@@ -56,18 +59,23 @@ func newBench(t *testing.T) *bench {
 // Successor starts an incarnation; what the last one had taken and not answered
 // is left in the segments.
 func (b *bench) Successor() {
-	memory, err := device.NewMemory(b.data, blockBytes, 16)
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	b.generation++
-	b.device = device.Tamper(memory)
 	b.set = ipc.NewSessions()
 	b.core = server.NewCore(b.set)
-	b.volume = b.core.AddVolume("test", b.device)
+	b.device = b.open(b.data)
+	b.other = b.open(make([]byte, volumeBytes))
+	b.volumes = [2]*server.Volume{b.core.AddVolume("test", b.device), b.core.AddVolume("other", b.other)}
 	for _, c := range b.clients {
 		b.attach(c)
 	}
+}
+
+func (b *bench) open(data []byte) *device.Tampered {
+	memory, err := device.NewMemory(data, blockBytes, depth)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return device.Tamper(memory)
 }
 
 func (b *bench) attach(c *tester) {
@@ -79,7 +87,7 @@ func (b *bench) attach(c *tester) {
 	c.served.Attach(b.generation)
 	c.served.AddRegion(&ipc.Region{ID: 0, Mem: c.region, Writable: true})
 	c.served.AddRegion(&ipc.Region{ID: 1, Mem: c.region})
-	b.core.AddSession(c.served, []server.Grant{{Volume: b.volume, ReadOnly: c.readOnly}}, c.limits)
+	b.core.AddSession(c.served, []server.Grant{{Volume: b.volumes[0], ReadOnly: c.readOnly}, {Volume: b.volumes[1]}}, c.limits)
 	b.set.Add(c.served)
 }
 
@@ -107,9 +115,13 @@ func (b *bench) connect(readOnly bool, limits server.Limits) *tester {
 	return c
 }
 
-// settle steps until there is nothing to do.
+// settle steps until there is nothing to do. A step serves only some of many
+// sessions, so that one without work does not mean that there is none.
 func (b *bench) settle() {
-	for b.core.Step(b.now) {
+	for idle := 0; idle < 4; idle++ {
+		if b.core.Step(b.now) {
+			idle = 0
+		}
 	}
 }
 

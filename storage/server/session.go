@@ -5,13 +5,14 @@ import (
 	"github.com/quintet-os/quintet/storage"
 )
 
-// Limits bound what one session has in flight. A request beyond them waits.
+// Limits bound what one session has in flight on one volume. A request beyond
+// them waits.
 type Limits struct {
 	Requests int
 	Bytes    int64
 }
 
-// Default limits of a session.
+// Default limits.
 const (
 	LimitRequestsDefault = 256
 	LimitBytesDefault    = 64 << 20
@@ -24,9 +25,38 @@ type Grant struct {
 	ReadOnly bool
 }
 
+// grant is a session's use of one volume. What waits for one volume does not
+// hold up what the session asks of another.
 type grant struct {
-	volume *Volume
-	info   storage.Info
+	session  *session
+	volume   *Volume
+	info     storage.Info
+	queue    []*task // taken, checked, and not yet admitted; at most the session's slots
+	waiting  bool    // among Volume.waiting
+	left     turn    // of a turn that a full device has interrupted
+	inflight int     // admitted tasks
+	bytes    int64   // of admitted transfers
+}
+
+func (g *grant) enqueue(t *task) {
+	if len(g.queue) == 0 {
+		g.session.queued++
+	}
+	g.queue = append(g.queue, t)
+}
+
+// unqueue removes the first of the queue.
+func (g *grant) unqueue() {
+	if g.queue = g.queue[1:]; len(g.queue) == 0 {
+		g.queue = nil
+		g.session.queued--
+	}
+}
+
+// full reports whether the session's limits make a request wait.
+func (g *grant) full(r *storage.Request) bool {
+	limits := &g.session.limits
+	return g.inflight > 0 && (g.inflight >= limits.Requests || r.Op.Transfers() && g.bytes+r.Length > limits.Bytes)
 }
 
 // session is the core's side of one session.
@@ -35,15 +65,15 @@ type session struct {
 	grants   []grant
 	limits   Limits
 	regions  map[int]*region
-	head     *task  // taken, checked, and not yet admitted
-	waiting  bool   // among Core.waiting
+	queued   int    // grants with a queue
 	told     bool   // its failure has been reported
 	taken    int    // tasks
-	inflight int    // admitted tasks
-	bytes    int64  // of admitted transfers
 	removed  func() // called when nothing is in flight any more
 	counters Counters
 }
+
+// stuck reports whether any request but a wrong one would have to wait.
+func (s *session) stuck() bool { return len(s.grants) > 0 && s.queued == len(s.grants) }
 
 // region is granted memory while it is used here.
 type region struct {
@@ -111,7 +141,7 @@ func (c *Core) AddSession(s *ipc.Session, grants []Grant, limits Limits) {
 	for _, g := range grants {
 		info := g.Volume.info
 		info.Writable = info.Writable && !g.ReadOnly
-		added.grants = append(added.grants, grant{g.Volume, info})
+		added.grants = append(added.grants, grant{session: added, volume: g.Volume, info: info})
 	}
 	c.byIPC[s] = added
 	c.recovering = append(c.recovering, added)
@@ -128,10 +158,16 @@ func (c *Core) RemoveSession(s *ipc.Session, released func()) {
 	}
 	delete(c.byIPC, s)
 	removed.removed = released
-	if removed.head != nil {
-		c.finish(removed.head)
-	} else if removed.taken == 0 {
+	if removed.taken == 0 {
 		c.forget(removed)
+		return
+	}
+	for i := range removed.grants {
+		queue := removed.grants[i].queue
+		removed.grants[i].queue = nil
+		for _, t := range queue {
+			c.finish(t)
+		}
 	}
 }
 

@@ -10,14 +10,14 @@ import (
 
 // task is a request from its taking to its reply.
 //
-//	taken -> head of its session -> admitted (in the guard) -> with the device -> answered
-//	              limits, depth          earlier overlaps
+//	taken -> queue of its grant -> admitted (in the guard) -> with the device -> answered
+//	             limits, depth          earlier overlaps
 type task struct {
 	number     uint32 // its place in Core.tasks, and tag at the device
 	session    *session
 	slot       int
 	request    storage.Request
-	volume     *Volume
+	grant      *grant
 	region     *region
 	blockers   int // earlier tasks it waits for
 	dependents []*task
@@ -27,14 +27,12 @@ type task struct {
 	late       bool
 }
 
-// take makes a task of a request, checks it, and leaves it as the head of its
-// session, unless it has been answered.
-func (c *Core) take(s *session, r *ipc.Request) {
-	t := c.free[len(c.free)-1]
-	c.free = c.free[:len(c.free)-1]
-	*t = task{number: t.number, dependents: t.dependents, session: s, slot: r.Slot, onCPU: true}
+// take makes a task of a request and checks it. It returns nil if that was enough
+// to answer it.
+func (c *Core) take(s *session, r *ipc.Request) *task {
+	t := c.task()
+	t.session, t.slot, t.onCPU = s, r.Slot, true
 	s.ipc.Begin(r.Slot)
-	s.head = t
 	s.taken++
 	s.counters.Requests++
 	c.total.Requests++
@@ -44,7 +42,7 @@ func (c *Core) take(s *session, r *ipc.Request) {
 	}
 	if r.Attempts >= storage.AttemptsMax {
 		c.refuse(t, storage.KindPoison)
-		return
+		return nil
 	}
 	words := [7]uint64(r.Words)
 	var kind storage.Kind
@@ -58,10 +56,27 @@ func (c *Core) take(s *session, r *ipc.Request) {
 	case kind != storage.KindOK:
 		c.refuse(t, kind)
 	case t.request.Op == storage.OpInfo:
-		c.reply(t, &storage.Reply{Info: s.grants[t.request.Volume].info})
+		c.reply(t, &storage.Reply{Info: t.grant.info})
 	case t.request.Op.Ranged() && t.request.Length == 0:
 		c.reply(t, &storage.Reply{})
+	default:
+		return t
 	}
+	return nil
+}
+
+// task returns a task that is not in use. There are no more of them than the
+// sessions have slots.
+func (c *Core) task() *task {
+	if len(c.free) == 0 {
+		t := &task{number: uint32(len(c.tasks))}
+		c.tasks = append(c.tasks, t)
+		return t
+	}
+	t := c.free[len(c.free)-1]
+	c.free = c.free[:len(c.free)-1]
+	*t = task{number: t.number, dependents: t.dependents}
+	return t
 }
 
 // check compares a task's request with the volume.
@@ -70,66 +85,83 @@ func (c *Core) check(t *task) storage.Kind {
 	if r.Volume >= len(t.session.grants) {
 		return storage.KindMalformed
 	}
-	grant := &t.session.grants[r.Volume]
-	t.volume = grant.volume
-	return r.Check(&grant.info)
+	t.grant = &t.session.grants[r.Volume]
+	return r.Check(&t.grant.info)
 }
 
-// findRegion compares a task's request with its region. False when the region is
-// not known yet: its grant travels by way of the supervisor, and a quick client
-// may overtake it.
-func (c *Core) findRegion(t *task) (storage.Kind, bool) {
-	r := &t.request
-	if t.region = t.session.region(r.Region); t.region == nil {
-		if !t.late {
-			t.late, t.waitSince = true, c.now
+// admit lets a task go on if it may: if it knows its region, and limits and device
+// have room. True also when it has been refused. A region is looked up each time:
+// nothing keeps it while the task waits.
+func (c *Core) admit(t *task) bool {
+	var region *region
+	if t.request.Op.Transfers() {
+		if region = t.session.region(t.request.Region); region == nil {
+			return c.late(t)
 		}
-		return storage.KindMalformed, c.now-t.waitSince >= regionWaitMax
 	}
-	return r.CheckRegion(int64(len(t.region.mem)), t.region.writable, t.volume.info.BlockSize), true
+	if t.grant.full(&t.request) || len(t.grant.volume.ready) > 0 {
+		t.session.counters.Waits++
+		return false
+	}
+	c.enter(t, region)
+	return true
 }
 
-// admit lets the head of a session go on if it may. Forced admission knows no
-// limits: what a dead server had begun was within them.
-func (c *Core) admit(t *task, forced bool) bool {
-	s, r := t.session, &t.request
-	if r.Op.Transfers() {
-		kind, known := c.findRegion(t)
-		switch {
-		case !known:
-			return false
-		case kind == storage.KindMalformed:
-			s.ipc.Fail(ipc.ReasonRequest, fmt.Sprintf("slot %d: no region %d was granted", t.slot, r.Region))
-			fallthrough
-		case kind != storage.KindOK:
+// late lets a task wait for its region, whose grant travels by way of the
+// supervisor: a quick client may overtake it.
+func (c *Core) late(t *task) bool {
+	if !t.late {
+		t.late, t.waitSince = true, c.now
+	}
+	if c.now-t.waitSince < regionWaitMax {
+		return false
+	}
+	c.noRegion(t)
+	return true
+}
+
+func (c *Core) noRegion(t *task) {
+	t.session.ipc.Fail(ipc.ReasonRequest, fmt.Sprintf("slot %d: no region %d was granted", t.slot, t.request.Region))
+	c.refuse(t, storage.KindMalformed)
+}
+
+// readmit lets a task go on that a dead server had started. It knows no limits:
+// what the dead server had started was within them. Nor does it wait for a
+// region: one that is not known now has been revoked.
+func (c *Core) readmit(t *task) {
+	var region *region
+	if t.request.Op.Transfers() {
+		if region = t.session.region(t.request.Region); region == nil {
+			c.noRegion(t)
+			return
+		}
+	}
+	c.enter(t, region)
+}
+
+// enter admits a task that nothing but earlier overlaps can hold up.
+func (c *Core) enter(t *task, region *region) {
+	g, r := t.grant, &t.request
+	if region != nil {
+		if kind := r.CheckRegion(int64(len(region.mem)), region.writable, g.info.BlockSize); kind != storage.KindOK {
 			c.refuse(t, kind)
-			return true
+			return
 		}
+		t.region = region
+		region.users++
+		g.bytes += r.Length
 	}
-	if !forced {
-		full := s.inflight > 0 && (s.inflight >= s.limits.Requests || r.Op.Transfers() && s.bytes+r.Length > s.limits.Bytes)
-		if full || len(t.volume.ready) > 0 {
-			s.counters.Waits++
-			return false
-		}
-	}
-	s.head = nil
 	t.admitted = true
-	s.inflight++
-	t.volume.inflight++
-	if r.Op.Transfers() {
-		s.bytes += r.Length
-		t.region.users++
-	}
+	g.inflight++
+	g.volume.inflight++
 	if r.Op.Ranged() {
-		t.volume.guard.add(t)
+		g.volume.guard.add(t)
 	}
 	if t.blockers == 0 {
 		c.start(t)
 	} else {
 		c.park(t)
 	}
-	return true
 }
 
 // start hands a task to its device, or queues it for when the device has room.
@@ -150,10 +182,10 @@ func (c *Core) start(t *task) {
 	}
 	if t.region != nil {
 		op.Mem = t.region.mem[r.RegionOffset : r.RegionOffset+r.Length : r.RegionOffset+r.Length]
-		op.Buffer = t.region.buffer(t.volume)
+		op.Buffer = t.region.buffer(t.grant.volume)
 	}
-	if !t.volume.device.Submit(&op) {
-		t.volume.ready = append(t.volume.ready, t)
+	if v := t.grant.volume; !v.device.Submit(&op) {
+		v.ready = append(v.ready, t)
 	}
 	c.park(t)
 }
@@ -170,9 +202,9 @@ func (c *Core) complete(t *task, done *storage.Completion) {
 	if done.Kind == storage.KindOK {
 		t.session.counters.count(&t.request)
 		c.total.count(&t.request)
-		t.volume.counters.count(&t.request)
+		t.grant.volume.counters.count(&t.request)
 	} else {
-		t.volume.counters.Errors++
+		t.grant.volume.counters.Errors++
 	}
 	c.reply(t, &storage.Reply{Kind: done.Kind, Errno: done.Errno, Done: done.Done})
 }
@@ -195,22 +227,22 @@ func (c *Core) reply(t *task, reply *storage.Reply) {
 // finish lets go of all that a task holds. Its reply, if any, has been
 // published: only now may what overlaps it start.
 func (c *Core) finish(t *task) {
-	s := t.session
+	s, g := t.session, t.grant
 	s.taken--
-	if s.head == t {
-		s.head = nil
-	}
 	if t.admitted {
-		s.inflight--
-		t.volume.inflight--
+		g.inflight--
+		g.volume.inflight--
 		if t.request.Op.Transfers() {
-			s.bytes -= t.request.Length
+			g.bytes -= t.request.Length
 			if t.region.users--; t.region.users == 0 && t.region.released != nil {
 				t.region.release()
 			}
 		}
 		if t.request.Op.Ranged() {
-			t.volume.guard.remove(t, c.start)
+			g.volume.guard.remove(t, c.start)
+		}
+		if len(g.queue) > 0 {
+			c.putOff(g, turn{})
 		}
 	}
 	c.free = append(c.free, t)
