@@ -5,7 +5,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -235,6 +234,22 @@ func (r *crashRun) fsync(ino uint32) {
 	r.recorder.Mark(crashMark{promised: r.touched[ino]})
 }
 
+// recover opens an image, reads all of it, and closes it.
+func (r *crashRun) recover(m *crashtest.Image) (crashTree, error) {
+	f, err := ext4.Open(m, ext4.Options{CacheBytes: 1 << 20, Now: func() time.Time { return r.now }})
+	if err != nil {
+		return nil, fmt.Errorf("recovery: %w", err)
+	}
+	tree, err := crashSnapshot(f)
+	if err != nil {
+		return nil, fmt.Errorf("after recovery: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("closing after recovery: %w", err)
+	}
+	return tree, nil
+}
+
 // check requires of a crash state, after recovery, that its names are those of
 // one moment no earlier than the last promise, and its data of that moment or
 // of what was being written over it.
@@ -244,16 +259,9 @@ func (r *crashRun) check(s crashtest.State) error {
 		promised = max(promised, m.(crashMark).promised)
 		began = max(began, m.(crashMark).began)
 	}
-	f, err := ext4.Open(s.Image, ext4.Options{CacheBytes: 1 << 20, Now: func() time.Time { return r.now }})
+	tree, err := r.recover(s.Image)
 	if err != nil {
-		return fmt.Errorf("recovery: %w", err)
-	}
-	tree, err := crashSnapshot(f)
-	if err != nil {
-		return fmt.Errorf("after recovery: %w", err)
-	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("closing after recovery: %w", err)
+		return err
 	}
 	names := tree.names()
 	last := min(began, len(r.trees)-1)
@@ -294,7 +302,7 @@ func (r *crashRun) checkData(tree crashTree, k, last int) error {
 
 // fsckState has e2fsck recover a state: there must be nothing to repair.
 func fsckState(t testing.TB, path string, m *crashtest.Image) error {
-	if err := os.WriteFile(path, m.Bytes(), 0o600); err != nil {
+	if err := m.WriteFile(path); err != nil {
 		return err
 	}
 	// That an extent tree could be narrower is an opinion, not damage.

@@ -1,7 +1,9 @@
 package crashtest
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"sync"
 )
 
@@ -45,6 +47,32 @@ func (m *Image) Bytes() []byte {
 		panic(err)
 	}
 	return p
+}
+
+// WriteFile writes the content to a file, sparsely.
+func (m *Image) WriteFile(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	err = f.Truncate(m.size)
+	for i := range m.base {
+		if p := m.at(i); err == nil && p != &zeroPage {
+			_, err = f.WriteAt(p[:], int64(i)*Grain)
+		}
+	}
+	return errors.Join(err, f.Close())
+}
+
+// ReadFile returns an image with the content of a file.
+func ReadFile(path string) (*Image, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return FromBytes(content), nil
 }
 
 // flattenPages is how far an image may differ from its base before a copy gets
