@@ -263,6 +263,13 @@ func (r *crashRun) check(s crashtest.State) error {
 	if err != nil {
 		return err
 	}
+	report, err := ext4.Check(s.Image)
+	if err != nil {
+		return fmt.Errorf("checking after recovery: %w", err)
+	}
+	if !report.Clean() {
+		return fmt.Errorf("after recovery: %d problems, the first: %s", report.Count, report.Problems[0])
+	}
 	names := tree.names()
 	last := min(began, len(r.trees)-1)
 	for k := last; k >= promised; k-- {

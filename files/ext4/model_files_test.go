@@ -186,4 +186,3 @@ func (m *model) sync() {
 		m.expect(m.f.Sync(), 0)
 	}
 }
-

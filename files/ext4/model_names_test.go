@@ -191,4 +191,3 @@ func (m *model) rename() {
 		}
 	}
 }
-

@@ -15,6 +15,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
+	"github.com/quintet-os/quintet/storage"
 )
 
 // node is an inode of the model: what a file system is, told with maps and
@@ -36,7 +37,7 @@ type model struct {
 	t      testing.TB
 	rng    *rand.Rand
 	f      *ext4.FS
-	volume *image.Memory
+	volume storage.Volume
 	root   *node
 	open   []*node // held without a name, perhaps
 	clock  time.Time
@@ -45,7 +46,11 @@ type model struct {
 }
 
 func newModel(t testing.TB, seed uint64, size int64, o ext4.FormatOptions) *model {
-	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 1)), volume: image.NewMemory(size), clock: testNow}
+	return newModelOn(t, seed, image.NewMemory(size), o)
+}
+
+func newModelOn(t testing.TB, seed uint64, v storage.Volume, o ext4.FormatOptions) *model {
+	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 1)), volume: v, clock: testNow}
 	o.Now, o.Zeroed = testNow, true
 	o.UUID[0], o.HashSeed[0] = 1, 1
 	if err := ext4.Format(m.volume, o); err != nil {
@@ -67,7 +72,7 @@ func (m *model) mount() {
 
 func (m *model) fail(format string, args ...any) {
 	m.t.Helper()
-	last := m.log[max(0, len(m.log)-30):]
+	last := m.log[max(0, len(m.log)-12):]
 	m.t.Fatalf("%s\nlast operations:\n%s", fmt.Sprintf(format, args...), strings.Join(last, "\n"))
 }
 
@@ -215,6 +220,32 @@ func (m *model) compareDir(path string, n *node) {
 	}
 }
 
+// writeImage copies a volume to a file for e2fsck.
+func writeImage(t testing.TB, v storage.Volume) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "image")
+	f, err := image.Create(path, v.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const chunk = 1 << 20
+	p, zero := make([]byte, chunk), make([]byte, chunk)
+	for off := int64(0); off < v.Size(); off += chunk {
+		n := min(chunk, v.Size()-off)
+		if _, err := v.ReadAt(p[:n], off); err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Equal(p[:n], zero[:n]) {
+			continue
+		}
+		if _, err := f.WriteAt(p[:n], off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return path
+}
+
 // check ends a sequence: e2fsck must find nothing to say.
 func (m *model) check() {
 	m.t.Helper()
@@ -222,10 +253,8 @@ func (m *model) check() {
 	m.remount()
 	m.compare()
 	m.expect(m.f.Close(), 0)
-	path := filepath.Join(m.t.TempDir(), "image")
-	if err := m.volume.WriteFile(path); err != nil {
-		m.t.Fatal(err)
-	}
+	mustBeClean(m.t, m.volume)
+	path := writeImage(m.t, m.volume)
 	defer func() {
 		if m.t.Failed() {
 			m.t.Logf("last operations:\n%s", strings.Join(m.log[max(0, len(m.log)-30):], "\n"))

@@ -120,6 +120,11 @@ func Mount(t testing.TB, path, options string) (dir string, unmount func()) {
 	unmount = func() {
 		if mounted {
 			mounted = false
+			// Another process may have copied the mount into a namespace of its
+			// own: what we leave behind must be whole even so.
+			if out, code := Run(t, "mount", "-o", "remount,ro", dir); code != 0 {
+				t.Errorf("remount: %s", out)
+			}
 			if out, code := Run(t, "umount", dir); code != 0 {
 				t.Errorf("umount: %s", out)
 			}

@@ -1,0 +1,190 @@
+package ext4
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/quintet-os/quintet/files/ext4/disk"
+	"github.com/quintet-os/quintet/storage"
+)
+
+// problemsMax bounds the problems a Report lists; more are only counted.
+const problemsMax = 1000
+
+// Report is what Check found.
+type Report struct {
+	Problems  []string // each names the structure, the inode or group, and the block
+	Count     int      // of problems, also beyond those listed
+	Recovered bool     // a journal was replayed, in memory, before checking
+	Orphans   int      // inodes without names that the next mount frees
+	Inodes    uint64   // in use
+	Blocks    uint64   // in use
+	Dirs      uint64
+}
+
+// Clean reports that nothing is wrong.
+func (r *Report) Clean() bool { return r.Count == 0 }
+
+// Check examines a whole file system and changes nothing. If its journal holds
+// transactions they are replayed in memory first, so that what is checked is
+// what the next mount would find.
+//
+// Memory: a bit for each block in use and some bytes for each inode.
+// Errors: what prevents looking at all: a damaged superblock, unsupported
+// features, errors of the volume. Everything else is in the Report.
+func Check(v storage.Volume) (*Report, error) {
+	sb, err := ReadSuperblock(v)
+	if err != nil {
+		return nil, err
+	}
+	r := &Report{}
+	if sb.Has(0, disk.IncompatRecover, 0) {
+		r.Recovered = true
+		o := newOverlay(v)
+		f, err := newFS(o, sb, Options{})
+		if err != nil {
+			return nil, err
+		}
+		if err := replay(f); err != nil {
+			return nil, err
+		}
+		v = o
+	}
+	f, err := Open(v, Options{NoRecovery: true, Now: func() time.Time { return time.Time{} }})
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	c := &checker{f: f, r: r, used: map[uint32][]byte{}, inodes: map[uint32]*checked{}, shared: map[uint64]*sharedBlock{}}
+	return r, c.run()
+}
+
+// checked is what is known of an inode in use.
+type checked struct {
+	mode    uint16
+	links   uint16 // as the inode says
+	names   uint32 // entries found that lead to it
+	parent  uint32 // of a directory: the one it was found in
+	up      uint32 // of a directory: where its ".." leads
+	orphan  bool
+	reached bool
+}
+
+// sharedBlock is an attribute block, which several inodes may have.
+type sharedBlock struct{ refs, seen uint32 }
+
+type checker struct {
+	f      *FS
+	r      *Report
+	used   map[uint32][]byte // per group: the blocks found in use
+	inodes map[uint32]*checked
+	shared map[uint64]*sharedBlock
+}
+
+func (c *checker) problem(format string, args ...any) {
+	c.r.Count++
+	if len(c.r.Problems) < problemsMax {
+		c.r.Problems = append(c.r.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// note turns damage into a problem; any other error ends the check.
+func (c *checker) note(err error) error {
+	if err == nil {
+		return nil
+	}
+	var corrupt *disk.CorruptError
+	if asCorrupt(err, &corrupt) || KindOf(err) != 0 {
+		c.problem("%v", err)
+		return nil
+	}
+	return err
+}
+
+func (c *checker) run() error {
+	for _, pass := range []func() error{c.layout, c.orphans, c.scanInodes, c.scanDirs, c.connectivity, c.bitmaps} {
+		if err := pass(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take marks blocks as used by owner, reporting those that have one already.
+func (c *checker) take(block uint64, n uint64, owner string) {
+	sb := c.f.sb
+	if block < uint64(sb.FirstDataBlock) || block >= sb.BlocksCount || n > sb.BlocksCount-block {
+		c.problem("%s: %d blocks at %d are beyond the volume", owner, n, block)
+		return
+	}
+	reported := false
+	for ; n > 0; n-- {
+		g, i := sb.GroupOf(block)
+		p := c.used[g]
+		if p == nil {
+			p = make([]byte, c.f.bs)
+			c.used[g] = p
+		}
+		if p[i>>3]&(1<<(i&7)) != 0 && !reported {
+			c.problem("%s: block %d has another owner", owner, block)
+			reported = true
+		}
+		p[i>>3] |= 1 << (i & 7)
+		c.r.Blocks++
+		block++
+	}
+}
+
+// layout marks the file system's own blocks.
+func (c *checker) layout() error {
+	sb := c.f.sb
+	for n := range uint32(sb.Groups()) {
+		if k := sb.GroupOverhead(n); k > 0 {
+			c.take(sb.GroupStart(n), uint64(k), fmt.Sprintf("group %d's superblock and descriptors", n))
+		}
+	}
+	for n := range uint32(sb.Groups()) {
+		g, err := c.f.groups.get(n)
+		if err != nil {
+			if err := c.note(err); err != nil {
+				return err
+			}
+			continue
+		}
+		name := fmt.Sprintf("group %d's ", n)
+		c.take(g.d.BlockBitmap, 1, name+"block bitmap")
+		c.take(g.d.InodeBitmap, 1, name+"inode bitmap")
+		c.take(g.d.InodeTable, uint64(sb.InodeTableBlocks()), name+"inode table")
+	}
+	return nil
+}
+
+// orphans reads the list of inodes without names.
+func (c *checker) orphans() error {
+	ino := c.f.sb.LastOrphan
+	for ino != 0 {
+		if o := c.inodes[ino]; o != nil || ino > c.f.sb.InodesCount {
+			c.problem("list of orphans: inode %d is on it twice or does not exist", ino)
+			return nil
+		}
+		c.inodes[ino] = &checked{orphan: true}
+		c.r.Orphans++
+		d, err := c.f.rawInode(ino)
+		if err != nil {
+			return c.note(err)
+		}
+		ino = d.Dtime
+	}
+	return nil
+}
+
+// rawInode decodes an inode whether it is in use or not.
+func (f *FS) rawInode(ino uint32) (*disk.Inode, error) {
+	b, off, err := f.inodeSlot(ino)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Release()
+	d, err := disk.DecodeInode(b.Data[off:off+int(f.sb.InodeSize)], f.sb, ino)
+	return d, disk.At(err, ino, b.Block())
+}
