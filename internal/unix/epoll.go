@@ -64,3 +64,6 @@ func (e *Epoll) Wait(timeout time.Duration, report func(token int32)) error {
 func (e *Epoll) Close() error {
 	return Close(e.fd)
 }
+
+// Descriptor becomes readable when something is to be reported.
+func (e *Epoll) Descriptor() int { return e.fd }
