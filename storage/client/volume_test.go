@@ -55,8 +55,8 @@ func TestConformance(t *testing.T) {
 		"buffered file":        file(t, t.TempDir(), device.Options{Buffered: true}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := storagetest.Start(t, open, server.Limits{})
-			conformance.Run(t, s.Connect(false).Volume)
+			s := storagetest.Start(t, server.Limits{}, open)
+			conformance.Run(t, s.Connect(storagetest.Grant{}).Volumes[0])
 		})
 	}
 }
