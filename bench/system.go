@@ -65,7 +65,7 @@ func (s *system) ready(ctx context.Context) (supervisor.ServerState, error) {
 	defer cancel()
 	for {
 		state, err := s.state(ctx)
-		if err == nil && state.Phase == supervisor.PhaseServing && state.StandbyPID != 0 {
+		if err == nil && state.Phase == supervisor.PhaseServing && state.Warm {
 			return state, nil
 		}
 		select {

@@ -114,7 +114,7 @@ func (s *server) receive(p *process) {
 		case *broker.Ready:
 			s.ready(body)
 		case *broker.Active:
-			s.recovered(p, body.Generation)
+			s.recovered(p, body)
 		case *broker.SessionFailed:
 			s.sessionFailed(body)
 		default:
@@ -142,16 +142,41 @@ func (s *server) stands(p *process) {
 	s.sup.changed.Broadcast()
 }
 
-func (s *server) recovered(p *process, generation uint64) {
+func (s *server) recovered(p *process, a *broker.Active) {
 	s.sup.mu.Lock()
 	defer s.sup.mu.Unlock()
-	if p != s.active || generation != s.generation {
+	if p != s.active || a.Generation != s.generation {
 		return
 	}
 	s.recoveredAt = time.Now()
-	slog.Info("server serves", "server", s.config.Name, "pid", p.pid, "generation", generation,
+	slog.Info("server serves", "server", s.config.Name, "pid", p.pid, "generation", a.Generation,
 		"sessions", len(s.sessions), "after", s.recoveredAt.Sub(s.activatedAt).Round(time.Microsecond))
+	s.logTakeover(a)
 	s.ensure()
+}
+
+// logTakeover says how long each step of a takeover has taken.
+func (s *server) logTakeover(a *broker.Active) {
+	last := s.diedAt
+	if last.IsZero() {
+		last = s.activatedAt
+	}
+	times := []any{"server", s.config.Name, "generation", a.Generation, "died", last.UTC().Format("15:04:05.000000")}
+	for _, step := range []struct {
+		name string
+		at   time.Time
+	}{
+		{"activated", s.activatedAt},
+		{"received", time.Unix(0, a.ReceivedNs)},
+		{"fenced", time.Unix(0, a.FencedNs)},
+		{"attached", time.Unix(0, a.AttachedNs)},
+		{"answered", time.Unix(0, a.AnsweredNs)},
+		{"reported", s.recoveredAt},
+	} {
+		times = append(times, step.name, step.at.Sub(last).Round(time.Microsecond))
+		last = step.at
+	}
+	slog.Debug("takeover", times...)
 }
 
 func (s *server) sessionFailed(f *broker.SessionFailed) {

@@ -39,6 +39,7 @@ type process struct {
 
 	mu      sync.Mutex // a leaf, below Supervisor.mu
 	queue   []outgoing
+	sending bool // sendAll has taken a message out of queue
 	pending map[uint64]pending
 	lastRef uint64
 	closed  bool
@@ -71,7 +72,8 @@ func newProcess(name string, box *sandbox.Process, conn *broker.Conn) *process {
 
 // send queues a message. done, if not nil, is called once when the server has
 // answered it, and never if the server dies first; it is called without locks.
-// With closeFDs the descriptors are closed after sending, or at the death.
+// Unless others wait or the server is slow to read, the message has left when
+// send returns, which saves the takeover a wake-up. With closeFDs the descriptors are closed after sending, or at the death.
 func (p *process) send(body broker.Body, done func(), closeFDs bool, fds ...int) {
 	p.mu.Lock()
 	if p.closed {
@@ -86,6 +88,13 @@ func (p *process) send(body broker.Body, done func(), closeFDs bool, fds ...int)
 		p.lastRef++
 		m.ref = p.lastRef
 		p.pending[m.ref] = pending{done: done, since: time.Now()}
+	}
+	if len(p.queue) == 0 && !p.sending {
+		if sent, err := p.conn.TrySend(m.ref, m.body, m.fds...); sent || err != nil {
+			p.mu.Unlock()
+			p.sent(&m, err)
+			return
+		}
 	}
 	p.queue = append(p.queue, m)
 	p.mu.Unlock()
@@ -104,21 +113,26 @@ func (p *process) sendAll() {
 		}
 		for {
 			p.mu.Lock()
-			if len(p.queue) == 0 || p.closed {
+			p.sending = len(p.queue) > 0 && !p.closed
+			if !p.sending {
 				p.mu.Unlock()
 				break
 			}
 			m := p.queue[0]
 			p.queue = p.queue[1:]
 			p.mu.Unlock()
-			err := p.conn.Send(m.ref, m.body, m.fds...)
-			if m.closeFDs {
-				unix.CloseAll(m.fds)
-			}
-			if err != nil {
-				slog.Debug("send to a server", "server", p.name, "pid", p.pid, "err", err)
-			}
+			p.sent(&m, p.conn.Send(m.ref, m.body, m.fds...))
 		}
+	}
+}
+
+// sent ends a message that has left, or cannot.
+func (p *process) sent(m *outgoing, err error) {
+	if m.closeFDs {
+		unix.CloseAll(m.fds)
+	}
+	if err != nil {
+		slog.Debug("send to a server", "server", p.name, "pid", p.pid, "err", err)
 	}
 }
 

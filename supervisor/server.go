@@ -40,6 +40,7 @@ type server struct {
 	active, standby *process
 	generation      uint64 // of the process activated last
 	activatedAt     time.Time
+	diedAt          time.Time // the last active process, as the supervisor saw it
 	recoveredAt     time.Time // zero until the active process serves
 	servedBefore    uint64    // requests counted when the active process was activated
 	standbyReady    bool

@@ -23,7 +23,8 @@ type ServerState struct {
 	Name       string   `json:"name"`
 	Phase      Phase    `json:"phase"`
 	PID        int      `json:"pid,omitempty"`         // active process
-	StandbyPID int      `json:"standby_pid,omitempty"` // warm standby
+	StandbyPID int      `json:"standby_pid,omitempty"` // standby
+	Warm       bool     `json:"standby_warm"`          // it has been handed everything
 	Generation uint64   `json:"generation"`
 	Deaths     uint64   `json:"deaths"` // of active processes
 	Hangs      uint64   `json:"hangs"`  // processes killed because they hung
@@ -93,7 +94,7 @@ func (s *server) state() ServerState {
 		state.PID = s.active.pid
 	}
 	if s.standby != nil {
-		state.StandbyPID = s.standby.pid
+		state.StandbyPID, state.Warm = s.standby.pid, s.standbyReady
 	}
 	if !s.recoveredAt.IsZero() {
 		state.RecoveryMS = float64(s.recoveredAt.Sub(s.activatedAt).Microseconds()) / 1000

@@ -9,9 +9,11 @@ import (
 // watchDeath waits for the end of a process and hands its part to another.
 func (s *server) watchDeath(p *process) {
 	_ = p.box.Pidfd.Wait()
+	ended := time.Now()
 	s.sup.mu.Lock()
 	wasActive := p == s.active
 	if wasActive {
+		s.diedAt = ended
 		s.activeDied(p)
 	} else if p == s.standby {
 		s.standby, s.standbyReady = nil, false

@@ -51,7 +51,7 @@ func printState(state *supervisor.State) error {
 		if s.RetryInMS > 0 {
 			phase = fmt.Sprintf("%s, %s", phase, time.Duration(s.RetryInMS*float64(time.Millisecond)).Round(10*time.Millisecond))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", s.Name, phase, pid(s.PID), pid(s.StandbyPID),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", s.Name, phase, pid(s.PID), standby(&s),
 			s.Generation, s.Deaths, s.Sessions, s.Requests, s.Replayed, size(s.ReadB), size(s.WrittenB), strings.Join(s.Volumes, ","))
 	}
 	if len(state.Applications) > 0 {
@@ -79,6 +79,13 @@ func pid(n int) string {
 		return "-"
 	}
 	return fmt.Sprint(n)
+}
+
+func standby(s *supervisor.ServerState) string {
+	if s.StandbyPID != 0 && !s.Warm {
+		return pid(s.StandbyPID) + " (starting)"
+	}
+	return pid(s.StandbyPID)
 }
 
 // size prints bytes in binary units.

@@ -30,3 +30,6 @@ func flock(fd, how int) error {
 		}
 	}
 }
+
+// Unlock gives the lock of fd's open file description up.
+func Unlock(fd int) error { return os.NewSyscallError("flock", flock(fd, sys.LOCK_UN)) }

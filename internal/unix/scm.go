@@ -32,6 +32,16 @@ func SocketPair() (a, b *os.File, err error) {
 // connection and waits, in the netpoller, while the peer's queue is full. The
 // descriptors stay the caller's. Safe for concurrent use; packets do not mix.
 func SendPacket(c *net.UnixConn, p []byte, fds ...int) error {
+	return sendPacket(c, p, fds, true)
+}
+
+// TrySendPacket is SendPacket that does not wait: EAGAIN when the peer's queue
+// is full.
+func TrySendPacket(c *net.UnixConn, p []byte, fds ...int) error {
+	return sendPacket(c, p, fds, false)
+}
+
+func sendPacket(c *net.UnixConn, p []byte, fds []int, wait bool) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return err
@@ -45,12 +55,33 @@ func SendPacket(c *net.UnixConn, p []byte, fds ...int) error {
 		sendErr = retryInterrupted(func() error {
 			return sys.Sendmsg(int(fd), p, oob, nil, sys.MSG_NOSIGNAL|sys.MSG_DONTWAIT)
 		})
-		return sendErr != sys.EAGAIN
+		return sendErr != sys.EAGAIN || !wait
 	})
 	if err != nil {
 		return err
 	}
 	return os.NewSyscallError("sendmsg", sendErr)
+}
+
+// WaitReadable blocks the calling thread, not the goroutine alone, until there
+// is something to receive or the peer has closed.
+func WaitReadable(c *net.UnixConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var pollErr error
+	err = raw.Control(func(fd uintptr) {
+		fds := []sys.PollFd{{Fd: int32(fd), Events: sys.POLLIN}}
+		pollErr = retryInterrupted(func() error {
+			_, err := sys.Poll(fds, -1)
+			return err
+		})
+	})
+	if err == nil {
+		err = os.NewSyscallError("poll", pollErr)
+	}
+	return err
 }
 
 // ReceivePacket reads one packet into p and returns its length and its

@@ -85,6 +85,19 @@ func Pair() (*Conn, *os.File, error) {
 // Send sends one message with its descriptors, which stay the caller's. It
 // blocks while the peer's queue is full; Close ends that.
 func (c *Conn) Send(ref uint64, body Body, fds ...int) error {
+	return c.send(ref, body, fds, unix.SendPacket)
+}
+
+// TrySend is Send that does not block: false when the peer's queue is full.
+func (c *Conn) TrySend(ref uint64, body Body, fds ...int) (sent bool, err error) {
+	err = c.send(ref, body, fds, unix.TrySendPacket)
+	if errors.Is(err, syscall.EAGAIN) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (c *Conn) send(ref uint64, body Body, fds []int, send func(*net.UnixConn, []byte, ...int) error) error {
 	kind := body.kind()
 	if want := forms[kind].descriptors; len(fds) != want {
 		return fmt.Errorf("broker: send %s with %d descriptors, need %d", kind, len(fds), want)
@@ -93,7 +106,7 @@ func (c *Conn) Send(ref uint64, body Body, fds ...int) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.SendPacket(c.sock, p, fds...); err != nil {
+	if err := send(c.sock, p, fds...); err != nil {
 		return fmt.Errorf("broker: send %s: %w", kind, err)
 	}
 	return nil
@@ -119,6 +132,10 @@ func (c *Conn) Receive() (Message, error) {
 	}
 	return m, err
 }
+
+// WaitReadable blocks the calling thread in the kernel until Receive would not
+// wait.
+func (c *Conn) WaitReadable() error { return unix.WaitReadable(c.sock) }
 
 // Socket returns the socket, for the peer's credentials.
 func (c *Conn) Socket() *net.UnixConn { return c.sock }

@@ -131,6 +131,13 @@ type (
 	// Active answers Activate: every session has been recovered.
 	Active struct {
 		Generation uint64 `json:"generation"`
+		// When Activate arrived, the last fence was granted, the last session was
+		// attached, and what had been in flight was answered: Unix time in
+		// nanoseconds, for the log.
+		ReceivedNs int64 `json:"received_ns,omitempty"`
+		FencedNs   int64 `json:"fenced_ns,omitempty"`
+		AttachedNs int64 `json:"attached_ns,omitempty"`
+		AnsweredNs int64 `json:"answered_ns,omitempty"`
 	}
 	// Done answers Status, Region and Drop.
 	Done struct{}

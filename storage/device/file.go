@@ -140,12 +140,22 @@ func (f *File) measure(options Options) error {
 
 // Fence waits until no operation of an earlier owner is in flight, and keeps
 // later ones out for as long as this File and its operations live. See the
-// package comment.
+// package comment. Unlike the other methods it may be called from any thread.
 func (f *File) Fence() error {
 	if err := unix.LockExclusive(f.fd); err != nil {
 		return fmt.Errorf("storage device: fence: %w", err)
 	}
 	return nil
+}
+
+// TryFence is Fence that does not wait: false while an operation of an earlier
+// owner is in flight.
+func (f *File) TryFence() (bool, error) {
+	granted, err := unix.TryLockExclusive(f.fd)
+	if err != nil {
+		err = fmt.Errorf("storage device: fence: %w", err)
+	}
+	return granted, err
 }
 
 // Info describes the device as measured by NewFile.

@@ -4,12 +4,13 @@
 //
 // Invariants:
 //   - A standby maps everything and writes nothing that is shared. It touches
-//     devices and sessions only after Activate, and sessions only after it holds
-//     the lock of every device (see package storage/device on the fence).
+//     devices only after Activate, and the sessions of a volume only after it holds
+//     the lock of its device (see package storage/device on the fence).
 //   - A session's memory is unmapped only when no device operation uses it.
 //
 // Everything runs on one locked thread, except a reader of the control
-// connection, which only passes messages on. There are no locks.
+// connection and those who wait for fences, which only pass messages on. There
+// are no locks.
 //
 // Trust: the supervisor is trusted. Clients' memory is checked by packages shm
 // and ipc, clients' requests by the core.
@@ -33,6 +34,10 @@ import (
 const (
 	// inboxMax bounds the control messages read ahead.
 	inboxMax = 64
+	// fencesMax bounds the fences waited for at a time: each takes a thread.
+	fencesMax = 16
+	// tellMax is how long a takeover may take to answer what was in flight.
+	tellMax = 5 * time.Millisecond
 	// orphanMax is how long a server without a supervisor waits for requests
 	// before it ends.
 	orphanMax = 30 * time.Second
@@ -40,18 +45,21 @@ const (
 
 // Process is one storage server process.
 type Process struct {
-	conn     *broker.Conn
-	set      *ipc.Sessions
-	core     *server.Core
-	loop     *ipc.Loop
-	status   broker.StatusWords
-	total    server.Counters // already added to status
-	volumes  map[int]*volume
-	sessions map[uint64]*session
-	active   bool
-	gen      uint64
-	pardon   bool // the last server was killed from outside
-	stop     context.CancelFunc
+	conn       *broker.Conn
+	set        *ipc.Sessions
+	core       *server.Core
+	loop       *ipc.Loop
+	status     broker.StatusWords
+	total      server.Counters // already added to status
+	volumes    map[int]*volume
+	sessions   map[uint64]*session
+	active     bool
+	pardon     bool          // the last server was killed from outside
+	takeover   broker.Active // of this process, as far as it has come
+	fencing    int           // volumes that wait for their fence
+	attachedAt time.Duration // by the loop's clock, when the last had got it
+	told       bool          // the supervisor knows of the takeover
+	stop       context.CancelFunc
 
 	draining, final bool
 	orphanedAt      time.Duration // by the loop's clock; 0 while there is a supervisor
@@ -78,18 +86,11 @@ func Run(conn *broker.Conn, degraded []string) error {
 	if err := conn.Send(0, &broker.Ready{Degraded: degraded}); err != nil {
 		return err
 	}
+	if err := p.standBy(); err != nil || !p.active {
+		return err
+	}
 	inbox := make(chan broker.Message, inboxMax)
 	go read(conn, inbox)
-	for !p.active {
-		m, ok := <-inbox
-		if !ok || p.draining {
-			return p.err // a standby without a supervisor has no purpose
-		}
-		p.handle(m)
-		if p.err != nil {
-			return p.err
-		}
-	}
 	go func() {
 		for m := range inbox {
 			p.loop.Post(func() { p.handle(m) })
@@ -100,6 +101,23 @@ func Run(conn *broker.Conn, degraded []string) error {
 		return err
 	}
 	p.flush()
+	return p.err
+}
+
+// standBy takes what the supervisor hands over, until it says Activate. It waits
+// in the kernel, not in the netpoller: the way from there to a locked thread
+// takes two more wake-ups.
+func (p *Process) standBy() error {
+	for !p.active && p.err == nil {
+		if err := p.conn.WaitReadable(); err != nil {
+			return err
+		}
+		m, err := p.conn.Receive()
+		if err != nil || p.draining {
+			return nil // a standby without a supervisor has no purpose
+		}
+		p.handle(m)
+	}
 	return p.err
 }
 
@@ -144,7 +162,7 @@ func (p *Process) handle(m broker.Message) {
 		p.drop(body.Session, m.Ref)
 	case *broker.Activate:
 		p.pardon = body.Pardon
-		err = p.activate(body.Generation)
+		p.activate(body.Generation)
 	case *broker.Drain:
 		p.draining, p.final = true, body.Final
 		p.core.Drain()
@@ -152,7 +170,14 @@ func (p *Process) handle(m broker.Message) {
 		m.CloseFDs()
 		err = errors.New("the supervisor sent what it must not")
 	}
-	if err != nil && p.err == nil {
+	if err != nil {
+		p.fail(err)
+	}
+}
+
+// fail ends the process with an error.
+func (p *Process) fail(err error) {
+	if p.err == nil {
 		p.err = err
 		p.stop()
 	}
@@ -170,55 +195,78 @@ func (p *Process) takeStatus(fd int) error {
 	return err
 }
 
-// activate takes the devices and all sessions over.
-func (p *Process) activate(generation uint64) error {
-	if err := p.fence(); err != nil {
-		return err
+// activate takes over the devices, and the sessions of each as soon as it is
+// fenced: a slow device keeps only its own clients waiting.
+func (p *Process) activate(generation uint64) {
+	p.active = true
+	p.takeover = broker.Active{Generation: generation, ReceivedNs: time.Now().UnixNano()}
+	p.fencing = len(p.volumes)
+	workers := make(chan struct{}, fencesMax)
+	for _, v := range p.volumes {
+		if v.file == nil {
+			p.fenced(v, nil)
+			continue
+		}
+		if granted, err := v.file.TryFence(); granted || err != nil {
+			p.fenced(v, err)
+			continue
+		}
+		go func() {
+			workers <- struct{}{}
+			err := v.file.Fence()
+			<-workers
+			p.loop.Post(func() { p.fenced(v, err) })
+		}()
 	}
-	p.active, p.gen = true, generation
+}
+
+// fenced serves a volume: no I/O of the dead server is in flight any more.
+func (p *Process) fenced(v *volume, err error) {
+	if err != nil {
+		p.fail(fmt.Errorf("volume %s: %w", v.name, err))
+		return
+	}
+	p.takeover.FencedNs = time.Now().UnixNano()
+	v.fenced = true
 	for _, s := range p.sessions {
+		if s.volume != v {
+			continue
+		}
 		if p.pardon {
 			s.ipc.Pardon()
 		}
 		if err := p.attach(s); err != nil {
-			return err
+			p.fail(err)
+			return
 		}
 	}
-	return p.conn.Send(0, &broker.Active{Generation: generation})
+	late := v.late
+	v.late = nil
+	for _, do := range late {
+		do()
+	}
+	p.fencing--
+	p.takeover.AttachedNs, p.attachedAt = time.Now().UnixNano(), p.loop.Now()
 }
 
-// fence waits for the last I/O of the dead server on each device. That may take
-// as long as the device pleases, so the heart is kept beating meanwhile.
-func (p *Process) fence() error {
-	fenced := make(chan struct{})
-	defer close(fenced)
-	status := p.status
-	go func() {
-		tick := time.NewTicker(ipc.BeatInterval)
-		defer tick.Stop()
-		for {
-			status.Beat()
-			select {
-			case <-tick.C:
-			case <-fenced:
-				return
-			}
-		}
-	}()
-	for _, v := range p.volumes {
-		if v.file == nil {
-			continue
-		}
-		if err := v.file.Fence(); err != nil {
-			return fmt.Errorf("volume %s: %w", v.name, err)
-		}
+// tell reports the takeover once what the dead server left in flight has been
+// answered, or has had tellMax: the supervisor then starts the next standby, and
+// those who wait for replies come first.
+func (p *Process) tell(now time.Duration) {
+	if p.told || p.fencing > 0 || now-p.attachedAt < tellMax && !p.core.Drained() {
+		return
 	}
-	return nil
+	p.told = true
+	p.takeover.AnsweredNs = time.Now().UnixNano()
+	if err := p.conn.Send(0, &p.takeover); err != nil && p.orphanedAt == 0 {
+		p.orphaned()
+	}
 }
 
 // beat is called by the loop: it shows that the server lives, and what it has
 // done since the last time.
 func (p *Process) beat(now time.Duration) {
+	p.tell(now)
 	p.flush()
 	p.status.Beat()
 	if p.orphanedAt == 0 {
@@ -258,6 +306,9 @@ func (p *Process) allClosed() bool {
 func (p *Process) drained() {
 	if p.final {
 		for _, s := range p.sessions {
+			if !s.attached {
+				continue // the supervisor ends it
+			}
 			s.ipc.Fail(ipc.ReasonShutdown, "")
 			s.ipc.WakeClient()
 		}

@@ -21,14 +21,18 @@ type volume struct {
 	name   string
 	file   *device.File // nil for memory
 	served *server.Volume
+	fenced bool     // no I/O of a dead server is in flight; sessions are served
+	late   []func() // wait for fenced
 }
 
 // session is a session this process has mapped, whether it serves it or not.
 type session struct {
 	body     *broker.Session
 	ipc      *ipc.Session
+	volume   *volume
 	doorbell int
 	mapped   []*shm.Segment
+	attached bool
 }
 
 // addVolume makes a device of an open description, on the thread that will use
@@ -67,20 +71,30 @@ func (p *Process) addVolume(body *broker.Volume, fd int) error {
 // addSession maps a session's segments. A failure is reported to the supervisor
 // as the session's, since its client made one of the segments.
 func (p *Process) addSession(body *broker.Session, fds []int) error {
-	if p.volumes[body.Volume] == nil || p.sessions[body.ID] != nil {
+	v := p.volumes[body.Volume]
+	if v == nil || p.sessions[body.ID] != nil {
 		return closeAll(fmt.Errorf("session %d is impossible here", body.ID), fds...)
 	}
-	s := &session{body: body, doorbell: fds[2]}
+	s := &session{body: body, volume: v, doorbell: fds[2]}
 	err := s.open(fds[0], fds[1])
 	if err != nil {
 		s.close()
 		return p.conn.Send(0, &broker.SessionFailed{Session: body.ID, Reason: err.Error()})
 	}
 	p.sessions[body.ID] = s
-	if p.active {
+	p.core.PrepareSession(s.ipc, s.grants(), s.limits())
+	if v.fenced {
 		return p.attach(s)
 	}
 	return nil
+}
+
+func (s *session) grants() []server.Grant {
+	return []server.Grant{{Volume: s.volume.served, ReadOnly: s.body.ReadOnly}}
+}
+
+func (s *session) limits() server.Limits {
+	return server.Limits{Requests: s.body.Limits.Requests, Bytes: s.body.Limits.Bytes}
 }
 
 func (s *session) open(clientFD, serverFD int) error {
@@ -104,12 +118,11 @@ func (s *session) open(clientFD, serverFD int) error {
 	return err
 }
 
-// attach takes a session over and serves it.
+// attach takes a session over and serves it. Its volume is fenced.
 func (p *Process) attach(s *session) error {
-	s.ipc.Attach(p.gen)
-	p.core.AddSession(s.ipc,
-		[]server.Grant{{Volume: p.volumes[s.body.Volume].served, ReadOnly: s.body.ReadOnly}},
-		server.Limits{Requests: s.body.Limits.Requests, Bytes: s.body.Limits.Bytes})
+	s.attached = true
+	s.ipc.Attach(p.takeover.Generation)
+	p.core.AddSession(s.ipc, s.grants(), s.limits())
 	return p.loop.Add(s.ipc)
 }
 
@@ -126,6 +139,9 @@ func (p *Process) addRegion(body *broker.Region, fd int) error {
 	s.ipc.AddRegion(&ipc.Region{
 		ID: body.Region, Mem: segment.Mem, Writable: body.Writable, Delegable: body.Delegable,
 	})
+	if !p.active {
+		p.core.PinRegion(s.ipc, body.Region)
+	}
 	return segment.CloseFD()
 }
 
@@ -133,6 +149,11 @@ func (p *Process) addRegion(body *broker.Region, fd int) error {
 // ended, and then answers.
 func (p *Process) drop(id, ref uint64) {
 	s := p.sessions[id]
+	if s != nil && p.active && !s.volume.fenced {
+		// A dead server's I/O may still be using the memory.
+		s.volume.late = append(s.volume.late, func() { p.drop(id, ref) })
+		return
+	}
 	delete(p.sessions, id)
 	done := func() {
 		if s != nil {
@@ -141,14 +162,15 @@ func (p *Process) drop(id, ref uint64) {
 		// A supervisor that has gone waits for nothing.
 		_ = p.conn.Send(ref, &broker.Done{})
 	}
-	if s == nil || !p.active {
+	if s == nil {
 		done()
 		return
 	}
-	if err := p.loop.Remove(s.ipc); err != nil && p.err == nil {
-		p.err = err
-		p.stop()
-		return
+	if s.attached {
+		if err := p.loop.Remove(s.ipc); err != nil {
+			p.fail(err)
+			return
+		}
 	}
 	p.core.RemoveSession(s.ipc, done)
 }
