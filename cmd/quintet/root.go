@@ -100,6 +100,7 @@ running; 4 the supervisor refused.`,
 	root.AddCommand(
 		newUp(s), newDown(s), newPs(s), newRun(s), newRestart(s), newKill(s),
 		newDoctor(s), newVersion(s), newDemo(s), newBench(s), newInternal(),
+		newMkfs(), newFsck(s), newDebug(),
 	)
 	return root
 }

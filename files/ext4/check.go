@@ -33,27 +33,12 @@ func (r *Report) Clean() bool { return r.Count == 0 }
 // Errors: what prevents looking at all: a damaged superblock, unsupported
 // features, errors of the volume. Everything else is in the Report.
 func Check(v storage.Volume) (*Report, error) {
-	sb, err := ReadSuperblock(v)
+	f, err := Open(v, Options{ReadOnly: true, Now: func() time.Time { return time.Time{} }})
 	if err != nil {
 		return nil, err
 	}
 	r := &Report{}
-	if sb.Has(0, disk.IncompatRecover, 0) {
-		r.Recovered = true
-		o := newOverlay(v)
-		f, err := newFS(o, sb, Options{})
-		if err != nil {
-			return nil, err
-		}
-		if err := replay(f); err != nil {
-			return nil, err
-		}
-		v = o
-	}
-	f, err := Open(v, Options{NoRecovery: true, Now: func() time.Time { return time.Time{} }})
-	if err != nil {
-		return nil, err
-	}
+	_, r.Recovered = f.volume.(*overlay)
 	defer f.Close()
 	c := &checker{f: f, r: r, used: map[uint32][]byte{}, inodes: map[uint32]*checked{}, shared: map[uint64]*sharedBlock{}}
 	return r, c.run()

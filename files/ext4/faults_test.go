@@ -26,7 +26,10 @@ func faultScript(f *ext4.FS) (done, synced int, err error) {
 	for _, step := range []func() error{
 		func() error { dir, err = f.Mkdir(op(), ext4.Root, "dir", 0o755); return err },
 		func() error { file, err = f.Create(op(), dir.Ino, "file", 0o644); return err },
-		func() error { _, err := f.WriteAt(op(), file.Ino, []byte(strings.Repeat("abc", 10_000)), 500); return err },
+		func() error {
+			_, err := f.WriteAt(op(), file.Ino, []byte(strings.Repeat("abc", 10_000)), 500)
+			return err
+		},
 		func() error { return f.Fsync(file.Ino) },
 		func() error { _, err := f.Symlink(op(), dir.Ino, "symlink", strings.Repeat("s", 100)); return err },
 		func() error { return f.Link(op(), file.Ino, ext4.Root, "link") },

@@ -32,7 +32,7 @@ func Open(v storage.Volume, o Options) (*FS, error) {
 		return f, nil
 	}
 	if o.ReadOnly {
-		return nil, &disk.UnsupportedError{Features: []string{"needs_recovery"}, Why: "open read-only, the journal having to be replayed first"}
+		return openReplayed(v, sb, o)
 	}
 	if err := f.checkWritable(); err != nil {
 		return nil, err
@@ -57,6 +57,27 @@ func Open(v storage.Volume, o Options) (*FS, error) {
 		f.journal.Abort(err)
 		return nil, err
 	}
+	return f, nil
+}
+
+// openReplayed opens a file system as its journal says it is, without writing
+// to the volume.
+func openReplayed(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error) {
+	over := newOverlay(v)
+	f, err := newFS(over, sb, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := replay(f); err != nil {
+		return nil, err
+	}
+	if sb, err = ReadSuperblock(over); err != nil {
+		return nil, err
+	}
+	if f, err = newFS(over, sb, o); err != nil {
+		return nil, err
+	}
+	f.readOnly.Store(true)
 	return f, nil
 }
 

@@ -42,6 +42,12 @@ func (f *FS) journalLog() (jbd2.Log, error) {
 	return log, nil
 }
 
+// Journal returns where the journal lies on the volume, for looking at it.
+func (f *FS) Journal() (jbd2.Log, error) { return f.journalLog() }
+
+// Superblock returns a copy of the superblock as it was when f was opened.
+func (f *FS) Superblock() disk.Superblock { return *f.sb }
+
 // replay brings the volume up to date from its journal.
 func replay(f *FS) error {
 	log, err := f.journalLog()

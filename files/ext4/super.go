@@ -18,7 +18,7 @@ const CacheBytesDefault = 64 << 20
 // Options configure Open.
 type Options struct {
 	// ReadOnly refuses all changes. A journal that needs recovery is then
-	// refused too, unless NoRecovery is set.
+	// replayed in memory, and nothing is written to the volume.
 	ReadOnly bool
 	// NoRecovery reads the file system as it stands, ignoring its journal. It
 	// implies ReadOnly; what is read may be out of date or inconsistent.
