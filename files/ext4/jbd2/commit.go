@@ -203,7 +203,7 @@ func (j *Journal) retire(t *Transaction) {
 	j.changed.Broadcast()
 	j.mu.Unlock()
 	j.stats.commits.Add(1)
-	if j.crowded() {
+	if c := j.cache.Stats(); c.Dirty > c.Limit/4 || j.crowded() {
 		j.nudge()
 	}
 }
@@ -253,19 +253,7 @@ func (w *logWriter) revokes() error {
 	}
 	slices.SortFunc(blocks, cmp.Compare[uint64])
 	for chunk := range slices.Chunk(blocks, l.revokesPerBlock()) {
-		p := w.grow()
-		putHeader(p, blockRevoke, w.transaction.sequence)
-		at := revokeHeaderSize
-		for _, block := range chunk {
-			if l.wide {
-				binary.BigEndian.PutUint64(p[at:], block)
-			} else {
-				binary.BigEndian.PutUint32(p[at:], uint32(block))
-			}
-			at += l.recordSize()
-		}
-		binary.BigEndian.PutUint32(p[headerSize:], uint32(at))
-		l.putTail(p)
+		putRevokes(l, w.grow(), w.transaction.sequence, chunk)
 		if len(w.staging) == cap(w.staging) {
 			if err := w.send(); err != nil {
 				return err

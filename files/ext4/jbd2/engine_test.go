@@ -93,6 +93,14 @@ func TestLifetimes(t *testing.T) {
 		lives = 2000
 	}
 	image := newToyImage(t)
+	sb := make([]byte, toyBlockSize)
+	if _, err := image.ReadAt(sb, 0); err != nil {
+		t.Fatal(err)
+	}
+	binary.BigEndian.PutUint32(sb[0x18:], 0xFFFFFF00) // transaction numbers soon wrap
+	if _, err := image.WriteAt(sb, 0); err != nil {
+		t.Fatal(err)
+	}
 	history := []toyState{{}}
 	for life := range lives {
 		recorder := crashtest.NewRecorder(image)

@@ -47,10 +47,10 @@ func (h *Handle) join(credits int) error {
 			break
 		}
 		j.mu.Unlock()
-		if err := j.relieve(full, crowded || pressed); err != nil {
+		if err := j.relieve(full, crowded, pressed); err != nil {
 			return err
 		}
-		relieved = true
+		relieved = relieved || pressed
 		j.mu.Lock()
 	}
 	defer j.mu.Unlock()
@@ -79,26 +79,31 @@ func (j *Journal) usable() error {
 	return nil
 }
 
-// relieve makes room for a handle.
-func (j *Journal) relieve(full, crowded bool) error {
-	if full {
+// relieve makes room for a handle: in the running transaction if that is full,
+// in the log if that is crowded, in the cache if that is pressed.
+func (j *Journal) relieve(full, crowded, pressed bool) error {
+	if full || pressed {
 		if err := j.CommitRunning(); err != nil {
 			return err
 		}
 	}
-	if !crowded {
+	if !crowded && !pressed {
 		return nil
 	}
 	j.stats.waits.Add(1)
-	done, err := j.checkpoint(j.size() / 2)
-	if err != nil || done {
+	want := j.size() / 2
+	if pressed {
+		want = 0 // all of it: the log may be far larger than the cache
+	}
+	done, err := j.checkpoint(want)
+	if err != nil || done || pressed {
 		return err
 	}
 	// What is left belongs to the running transaction too.
 	if err := j.CommitRunning(); err != nil {
 		return err
 	}
-	_, err = j.checkpoint(j.size() / 2)
+	_, err = j.checkpoint(want)
 	return err
 }
 

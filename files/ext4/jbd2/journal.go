@@ -216,7 +216,8 @@ func (j *Journal) Flush() error {
 }
 
 // Run commits the running transaction when it is commitInterval old or half
-// full, and checkpoints when half of the log is in use, until ctx ends. Without
+// full, and checkpoints when half of the log is in use or a quarter of the cache
+// dirty, until ctx ends. Without
 // Run, whoever starts a handle does that work when it can no longer be put off.
 func (j *Journal) Run(ctx context.Context) {
 	ticker := time.NewTicker(commitInterval)
@@ -242,7 +243,10 @@ func (j *Journal) background(old bool) {
 	if old || full {
 		_ = j.CommitRunning()
 	}
-	if j.crowded() {
+	switch c := j.cache.Stats(); {
+	case c.Dirty > c.Limit/4:
+		_, _ = j.checkpoint(0)
+	case j.crowded():
 		_, _ = j.checkpoint(j.size() / 2)
 	}
 }

@@ -34,3 +34,20 @@ func (t revokeTable) addBlock(l *layout, p []byte, sequence uint32) (records int
 	}
 	return records, true
 }
+
+// putRevokes makes a revoke block, in a block of zeroes, of as many blocks as it
+// holds at most.
+func putRevokes(l *layout, p []byte, sequence uint32, blocks []uint64) {
+	putHeader(p, blockRevoke, sequence)
+	at := revokeHeaderSize
+	for _, block := range blocks {
+		if l.wide {
+			binary.BigEndian.PutUint64(p[at:], block)
+		} else {
+			binary.BigEndian.PutUint32(p[at:], uint32(block))
+		}
+		at += l.recordSize()
+	}
+	binary.BigEndian.PutUint32(p[headerSize:], uint32(at))
+	l.putTail(p)
+}
