@@ -181,6 +181,9 @@ func (v *Volume) end() error {
 		return nil // the supervisor ends what it has of it with the connection
 	}
 	err := v.ipc.Close()
+	if v.buffers != nil {
+		v.buffers.Fail(ipc.ErrClosed)
+	}
 	v.app.mu.Lock()
 	delete(v.app.volumes, v.id)
 	v.app.mu.Unlock()

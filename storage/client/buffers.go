@@ -56,7 +56,8 @@ func NewBuffers(region int, mem []byte) *Buffers {
 func (b *Buffers) Bytes() int { return len(b.mem) &^ (bufferUnit - 1) }
 
 // Get returns a buffer of n bytes, its contents undefined, and waits for room
-// until ctx ends. It fails at once when n is not 1 to Bytes.
+// until ctx ends. It fails at once when n is not 1 to Bytes, and with the error of
+// ipc when the session ends.
 func (b *Buffers) Get(ctx context.Context, n int) (*Buffer, error) {
 	if n < 1 || n > b.Bytes() {
 		return nil, fmt.Errorf("storage: a buffer of %d bytes: the pool has %d", n, b.Bytes())
@@ -135,8 +136,9 @@ func (b *Buffer) Release() {
 	b.pool.serve()
 }
 
-// fail ends the pool: nothing that is handed out comes back any more.
-func (b *Buffers) fail(err error) {
+// Fail ends the pool, as the session's end does: who waits for a buffer, and who
+// asks later, gets err. Buffers handed out stay valid.
+func (b *Buffers) Fail(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err != nil {

@@ -112,12 +112,9 @@ func (s *Session) wait(ctx context.Context, f *flight) (storage.Reply, error) {
 	if err := f.call.Wait(ctx, &words); err != nil {
 		s.abandoned.Add(1)
 		if s.ipc.Err() != nil {
-			// Nobody will answer: the slot is of no use, and the memory stays the
-			// server's until the supervisor says otherwise.
-			<-s.slots
-			s.buffers.fail(err)
+			s.lost(err)
 		} else {
-			f.call.Abandon(func() { s.release(f) })
+			go s.outlive(f)
 		}
 		return storage.Reply{}, failure(&f.request, err)
 	}
@@ -135,6 +132,24 @@ func (s *Session) wait(ctx context.Context, f *flight) (storage.Reply, error) {
 		e.Err = syscall.Errno(reply.Errno)
 	}
 	return reply, e
+}
+
+// outlive waits for the answer to a request that its caller has given up. There
+// is at most one of these goroutines a slot.
+func (s *Session) outlive(f *flight) {
+	if err := f.call.Wait(context.Background(), nil); err != nil {
+		s.lost(err)
+		return
+	}
+	s.release(f)
+}
+
+// lost ends a flight that nobody will answer. Its slot is of no use, and its
+// memory stays the server's until the supervisor says otherwise; whoever waits
+// for either learns of the end.
+func (s *Session) lost(err error) {
+	s.buffers.Fail(err)
+	<-s.slots
 }
 
 // call makes one request without data.
