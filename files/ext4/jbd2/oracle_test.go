@@ -187,9 +187,12 @@ var variants = []struct {
 // TestReplayEqualsE2fsck takes images away under the kernel's feet and replays
 // them with both.
 func TestReplayEqualsE2fsck(t *testing.T) {
-	seeds := 2
-	if os.Getenv("QUINTET_LONG") != "" {
+	seeds, copies := 2, 3
+	switch {
+	case os.Getenv("QUINTET_LONG") != "":
 		seeds = 20
+	case testing.Short():
+		seeds, copies = 1, 2
 	}
 	var total jbd2.ReplayResult
 	for _, variant := range variants {
@@ -200,7 +203,7 @@ func TestReplayEqualsE2fsck(t *testing.T) {
 				r := rand.New(rand.NewPCG(seed, 0))
 				path := ext4test.Mkfs(t, 48<<20, variant.mkfs...)
 				dir, unmount := ext4test.Mount(t, path, variant.mount)
-				for range 3 {
+				for range copies {
 					churn(t, r, dir, 10+r.IntN(60))
 					image, err := os.ReadFile(path)
 					if err != nil {
