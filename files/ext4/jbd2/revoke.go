@@ -19,20 +19,28 @@ func (t revokeTable) revoked(block uint64, sequence uint32) bool {
 
 // addBlock takes in a revoke block of the log. False: its length is impossible.
 func (t revokeTable) addBlock(l *layout, p []byte, sequence uint32) (records int, ok bool) {
-	used := int(binary.BigEndian.Uint32(p[headerSize:]))
-	if used < 0 || used > l.blockSize-l.tail {
-		return 0, false
+	ok = l.revokes(p, func(block uint64) {
+		t.add(block, sequence)
+		records++
+	})
+	return records, ok
+}
+
+// revokes calls f for every record of a revoke block. False: its length is impossible.
+func (l *layout) revokes(p []byte, f func(block uint64)) bool {
+	used := binary.BigEndian.Uint32(p[headerSize:])
+	if used > uint32(l.blockSize-l.tail) {
+		return false
 	}
 	size := l.recordSize()
-	for at := revokeHeaderSize; at+size <= used; at += size {
+	for at := revokeHeaderSize; at+size <= int(used); at += size {
 		block := uint64(binary.BigEndian.Uint32(p[at:]))
 		if size == 8 {
 			block = binary.BigEndian.Uint64(p[at:])
 		}
-		t.add(block, sequence)
-		records++
+		f(block)
 	}
-	return records, true
+	return true
 }
 
 // putRevokes makes a revoke block, in a block of zeroes, of as many blocks as it
