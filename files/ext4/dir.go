@@ -144,18 +144,21 @@ func (f *FS) scan(b *buffer.Buffer, name string) (entry, bool) {
 	data := b.Data
 	end := disk.DirentsEnd(f.sb)
 	prev := -1
-	for off := 0; off+8 <= end; {
-		// The hot loop of every lookup: decode only what is compared.
-		if int(data[off+6]) == len(name) && le.Uint32(data[off:]) != 0 {
-			d, err := disk.ReadDirent(data, off, end, f.sb)
-			if err != nil {
-				return entry{}, false
-			}
-			if string(d.Name) == name {
-				return entry{buf: b, off: off, prev: prev, ino: d.Ino, typ: d.Type}, true
+	last := len(name) - 1
+	for off := 0; off+8+last < end; {
+		// The hot loop of every lookup: the block was checked as a whole, so
+		// only what is compared is decoded.
+		e := data[off:]
+		if int(e[6]) == len(name) && e[8+last] == name[last] && string(e[8:9+last]) == name {
+			if ino := le.Uint32(e); ino != 0 {
+				typ := uint8(disk.TypeUnknown)
+				if f.sb.FeatureIncompat&disk.IncompatFiletype != 0 {
+					typ = e[7] & 0xF
+				}
+				return entry{buf: b, off: off, prev: prev, ino: ino, typ: typ}, true
 			}
 		}
-		n := disk.RecLen(data[off:], f.bs)
+		n := disk.RecLen(e, f.bs)
 		if n < 12 {
 			return entry{}, false
 		}

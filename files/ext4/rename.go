@@ -23,6 +23,7 @@ type renaming struct {
 	oldDir, newDir   *inode
 	oldName, newName string
 	src, dst         *inode // dst is nil when the new name is free
+	entry            entry  // the old name
 	unlock           func()
 }
 
@@ -104,8 +105,7 @@ func (r *renaming) lock() error {
 		unlock, err := f.lock(r.oldDir, r.newDir, r.src, r.dst)
 		if err == nil {
 			r.unlock = unlock
-			a, b, err := r.names()
-			if err == nil && a == src && b == dst {
+			if r.verify(src, dst) {
 				return nil
 			}
 			unlock()
@@ -126,6 +126,7 @@ func (r *renaming) put() {
 }
 
 func (r *renaming) release() {
+	r.entry.buf.Release()
 	r.unlock()
 	r.put()
 }
@@ -147,16 +148,23 @@ func (r *renaming) lookup() (src, dst uint32, err error) {
 	return src, dst, err
 }
 
-// names is lookup with everything locked.
-func (r *renaming) names() (src, dst uint32, err error) {
-	if src, err = r.f.lookup(r.oldDir, r.oldName); err != nil {
-		return 0, 0, err
+// verify reports whether, with everything locked, the names still lead to the
+// same inodes, and keeps the old name's entry.
+func (r *renaming) verify(src, dst uint32) bool {
+	e, err := r.f.find(r.oldDir, r.oldName)
+	if err != nil {
+		return false
 	}
-	dst, err = r.f.lookup(r.newDir, r.newName)
+	other, err := r.f.lookup(r.newDir, r.newName)
 	if KindOf(err) == KindNotExist {
-		return src, 0, nil
+		other, err = 0, nil
 	}
-	return src, dst, err
+	if err != nil || e.ino != src || other != dst {
+		e.buf.Release()
+		return false
+	}
+	r.entry = e
+	return true
 }
 
 // checkLoop refuses to move a directory into itself, and to replace one that
@@ -263,13 +271,7 @@ func (r *renaming) apply(t *tx) error {
 			return err
 		}
 	} else {
-		e, err := r.f.find(r.oldDir, r.oldName) // it may have moved in a split
-		if err != nil {
-			return err
-		}
-		err = t.removeName(r.oldDir, e)
-		e.buf.Release()
-		if err != nil {
+		if err := r.removeOld(t); err != nil {
 			return err
 		}
 	}
@@ -283,7 +285,10 @@ func (r *renaming) apply(t *tx) error {
 	} else if r.dst != nil && r.dst.d.IsDir() {
 		dropLink(&r.newDir.d)
 	}
-	for _, i := range []*inode{r.oldDir, r.newDir} {
+	for k, i := range []*inode{r.newDir, r.oldDir} {
+		if k == 1 && i == r.newDir {
+			break
+		}
 		i.d.Mtime, i.d.Ctime = t.now, t.now
 		if err := t.writeInode(i); err != nil {
 			return err
@@ -293,6 +298,20 @@ func (r *renaming) apply(t *tx) error {
 		return t.unlinked(r.dst)
 	}
 	return nil
+}
+
+// removeOld removes the old name, which may have moved when the new one was
+// added.
+func (r *renaming) removeOld(t *tx) error {
+	if r.oldDir != r.newDir || r.dst != nil {
+		return t.removeName(r.oldDir, r.entry)
+	}
+	e, err := r.f.find(r.oldDir, r.oldName)
+	if err != nil {
+		return err
+	}
+	defer e.buf.Release()
+	return t.removeName(r.oldDir, e)
 }
 
 // relead makes the name in d lead to i.
