@@ -113,7 +113,7 @@ func (s *System) start(t *testing.T, l link.Link) *System {
 	t.Helper()
 	s.Link = l
 	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
+		if err := s.Link.Close(); err != nil {
 			t.Errorf("close the link: %v", err)
 		}
 	})
