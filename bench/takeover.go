@@ -9,7 +9,7 @@ import (
 )
 
 // killsPerRound is how often the server is killed for each round.
-const killsPerRound = 20
+const killsPerRound = 40
 
 // takeover: the time from SIGKILL to the first reply of the successor, for an
 // application that asks on without knowing of it.
@@ -68,7 +68,7 @@ func (s *store) takeover(ctx context.Context) (rows []Row, err error) {
 	for _, point := range []struct {
 		name  string
 		index int
-	}{{"p50", len(took) / 2}, {"p99", len(took) * 99 / 100}, {"max", len(took) - 1}} {
+	}{{"p50", len(took) / 2}, {"p99", (len(took)*99+99)/100 - 1}, {"max", len(took) - 1}} {
 		rows = append(rows, Row{Name: "SIGKILL to first reply of the successor " + point.name, Unit: "ms", Value: took[point.index] / 1e6, Conditions: c})
 	}
 	return rows, nil

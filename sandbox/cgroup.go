@@ -126,7 +126,10 @@ func (c cgroups) create(name string, limits Limits) (*cgroup, error) {
 	}
 	files := limitFiles[g.version]
 	last := len(g.directories) - 1
-	err := writeLimit(g.directories[last], files.threads, int64(limits.Threads))
+	var err error
+	if limits.Threads > 0 {
+		err = writeLimit(g.directories[last], files.threads, int64(limits.Threads))
+	}
 	if limits.MemoryBytes > 0 {
 		err = errors.Join(err, writeLimit(g.directories[0], files.memory, limits.MemoryBytes))
 	}
@@ -147,11 +150,8 @@ func (g *cgroup) place(a *syscall.SysProcAttr) {
 	}
 }
 
-// adopt moves a process that was not placed.
+// adopt moves a process, with what it starts later, into the group.
 func (g *cgroup) adopt(pid int) error {
-	if g == nil || g.handle != nil {
-		return nil
-	}
 	for _, directory := range g.directories {
 		if err := writeLimit(directory, "cgroup.procs", int64(pid)); err != nil {
 			return fmt.Errorf("move process %d into its cgroup: %w", pid, err)

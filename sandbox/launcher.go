@@ -108,17 +108,52 @@ func (l *Launcher) Start(spec Spec) (*Process, error) {
 	}
 	var p *Process
 	var err error
-	finished := make(chan struct{})
-	select {
-	case <-l.done:
+	if !l.do(func() { p, err = l.start(spec) }) {
 		return nil, ErrClosed
-	case l.requests <- func() { p, err = l.start(spec); close(finished) }:
-		<-finished
 	}
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: start %s (%s): %w", spec.Name, spec.Path, err)
 	}
 	return p, nil
+}
+
+// do runs f on the launching thread; false after Close.
+func (l *Launcher) do(f func()) bool {
+	finished := make(chan struct{})
+	select {
+	case <-l.done:
+		return false
+	case l.requests <- func() { f(); close(finished) }:
+		<-finished
+		return true
+	}
+}
+
+// LimitMemory puts a running process, with what it starts from now on, into a
+// cgroup of its own that may use so many bytes, page cache included. release
+// removes the group, once nobody is in it any more. It fails where the host lets
+// this user make no cgroups, or not move the process.
+func (l *Launcher) LimitMemory(pid int, bytes int64) (release func(), err error) {
+	var group *cgroup
+	ok := l.do(func() {
+		if err = l.groupless; err != nil {
+			return
+		}
+		l.next++
+		if group, err = l.groups.create(fmt.Sprintf(groupName, os.Getpid(), l.next), Limits{MemoryBytes: bytes}); err != nil {
+			return
+		}
+		if err = group.adopt(pid); err != nil {
+			group.remove()
+		}
+	})
+	if !ok {
+		err = ErrClosed
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: limit the memory of process %d: %w", pid, err)
+	}
+	return group.remove, nil
 }
 
 func (l *Launcher) start(spec Spec) (*Process, error) {
@@ -176,7 +211,9 @@ func (l *Launcher) run(s Spec, program *os.File, plan plan) (*Process, error) {
 	// The pid cannot be taken by another before Reap. The descriptor that os/exec
 	// has must stay blocking, for waitid(2), so this is one more.
 	if p.Pidfd, err = unix.OpenPidfd(p.Pid); err == nil {
-		err = group.adopt(p.Pid)
+		if group != nil && group.handle == nil {
+			err = group.adopt(p.Pid)
+		}
 	}
 	if err != nil {
 		_ = cmd.Process.Kill()

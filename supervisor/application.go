@@ -281,6 +281,7 @@ func (a *application) leave() {
 		a.forget()
 		for token, d := range a.sup.tokens {
 			if d.app == a {
+				d.end()
 				delete(a.sup.tokens, token)
 			}
 		}

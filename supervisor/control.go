@@ -7,6 +7,7 @@ import (
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/supervisor/topology"
 )
 
 // Verbs of broker.Control.
@@ -23,8 +24,9 @@ const domainsMax = 1024
 
 // domain is an application named by `quintet run`. It ends with its connection.
 type domain struct {
-	name string
-	app  *application
+	name    string
+	app     *application
+	release func() // of its cgroup, if it has one
 }
 
 // Killed answers VerbKill.
@@ -39,6 +41,8 @@ type Domain struct {
 	Command     []string          `json:"command,omitempty"`
 	Directory   string            `json:"directory,omitempty"`
 	Environment map[string]string `json:"environment,omitempty"`
+	// Unlimited says why the memory that the topology sets is not enforced.
+	Unlimited string `json:"unlimited,omitempty"`
 }
 
 // control runs an operation on the system. Only root and the supervisor's own
@@ -80,13 +84,53 @@ func (a *application) control(ref uint64, c *broker.Control) error {
 		if !ok {
 			return broker.Refuse(broker.CodeNotFound, "the topology has no application %q; add it, or choose another with --name", c.Target)
 		}
-		token := rand.Text()
-		a.sup.tokens[token] = &domain{name: c.Target, app: a}
-		return a.report(ref, Domain{
-			Token: token, Command: declared.Command, Directory: declared.Directory, Environment: declared.Environment,
-		})
+		go a.domainOf(ref, declared)
+		return nil
 	}
 	return broker.Refuse(broker.CodeMalformed, "unknown control verb %q", c.Verb)
+}
+
+// domainOf makes the caller, and the program it is about to start, a domain.
+func (a *application) domainOf(ref uint64, declared topology.Application) {
+	d := &domain{name: declared.Name, app: a}
+	answer := Domain{
+		Token: rand.Text(), Command: declared.Command, Directory: declared.Directory, Environment: declared.Environment,
+	}
+	if declared.Memory > 0 {
+		var err error
+		if d.release, err = a.sup.launcher.LimitMemory(a.peer.PID, declared.Memory); err != nil {
+			answer.Unlimited = err.Error()
+		}
+	}
+	a.sup.mu.Lock()
+	defer a.sup.mu.Unlock()
+	if a.gone {
+		d.end()
+		return
+	}
+	a.sup.tokens[answer.Token] = d
+	if err := a.report(ref, answer); err != nil {
+		a.reply(ref, broker.Refuse(broker.CodeInternal, "make a domain: %v", err))
+	}
+}
+
+// end removes the domain's cgroup when the process that asked for it has ended;
+// what that has left running keeps the group, and its limit, until the next
+// supervisor sweeps.
+func (d *domain) end() {
+	if d.release == nil {
+		return
+	}
+	pidfd, err := unix.OpenPidfd(d.app.peer.PID)
+	if err != nil {
+		d.release() // it has ended already
+		return
+	}
+	go func() {
+		defer pidfd.Close()
+		_ = pidfd.Wait()
+		d.release()
+	}()
 }
 
 // report answers with JSON in a memory file, since it may be long.

@@ -23,7 +23,8 @@ type ServerState struct {
 	Name       string   `json:"name"`
 	Phase      Phase    `json:"phase"`
 	PID        int      `json:"pid,omitempty"`         // active process
-	StandbyPID int      `json:"standby_pid,omitempty"` // standby
+	Standby    bool     `json:"standby"`               // the topology wants one
+	StandbyPID int      `json:"standby_pid,omitempty"` // there is one
 	Warm       bool     `json:"standby_warm"`          // it has been handed everything
 	Generation uint64   `json:"generation"`
 	Deaths     uint64   `json:"deaths"` // of active processes
@@ -85,7 +86,7 @@ func (s *Supervisor) stateLocked() State {
 func (s *server) state() ServerState {
 	state := ServerState{
 		Name: s.config.Name, Phase: s.phase(), Generation: s.generation, Deaths: s.deaths, Hangs: s.kills,
-		Sessions: len(s.sessions), LastDeath: s.lastDeath, Degraded: s.degraded,
+		Sessions: len(s.sessions), Standby: s.config.Standby, LastDeath: s.lastDeath, Degraded: s.degraded,
 		Requests: s.status.Count(broker.CountRequests), Replayed: s.status.Count(broker.CountReplayed),
 		ReadB: s.status.Count(broker.CountRead), WrittenB: s.status.Count(broker.CountWritten),
 		Errors: s.status.Count(broker.CountErrors),

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/storage/device"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
 
@@ -57,6 +58,9 @@ func (v *volume) prepareBacking() error {
 		return fmt.Errorf("%s is not a block device; use `file:` for image files", v.Path)
 	case v.Backing == topology.File && info.Size() < max(v.Size, 1):
 		return fmt.Errorf("%s has %d bytes, the topology says %d; grow it with `truncate -s %d %s`", v.Path, info.Size(), v.Size, v.Size, v.Path)
+	}
+	if _, err := device.Measure(int(f.Fd()), device.Options{BlockSize: v.BlockSize, Size: v.Size}); err != nil {
+		return fmt.Errorf("%s: %w; correct its block_size or size", v.Path, err)
 	}
 	locked, err := unix.TryLockExclusive(int(f.Fd()))
 	if err != nil {

@@ -65,7 +65,7 @@ func Up(t testing.TB, binary, topology string) *System {
 	})
 	s.Until("all servers serve and have standbys", func(state *supervisor.State) bool {
 		for _, server := range state.Servers {
-			if server.Phase != supervisor.PhaseServing || !server.Warm {
+			if server.Phase != supervisor.PhaseServing || server.Standby && !server.Warm {
 				return false
 			}
 		}

@@ -44,6 +44,9 @@ exit status is this command's.`,
 			if err := json.Unmarshal(report, &domain); err != nil {
 				return err
 			}
+			if domain.Unlimited != "" {
+				fmt.Fprintf(os.Stderr, "quintet: the memory of %s is not limited: %s\n", name, domain.Unlimited)
+			}
 			if len(args) == 0 {
 				args = domain.Command
 			}

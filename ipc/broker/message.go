@@ -81,8 +81,8 @@ type (
 		Handle   int    `json:"handle"` // what Session calls it
 		ReadOnly bool   `json:"read_only,omitempty"`
 		Memory   bool   `json:"memory,omitempty"` // a memory file that the supervisor keeps
-		Bytes    int64  `json:"bytes"`            // its size, for memory
-		// BlockSize is the unit of a memory volume; devices have their own.
+		Bytes    int64  `json:"bytes"`            // its size; 0: all of the device
+		// BlockSize is the unit of requests; a multiple of the device's own.
 		BlockSize int `json:"block_size,omitempty"`
 	}
 	// Session attaches a client. Descriptors: client segment, server segment

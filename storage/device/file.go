@@ -35,6 +35,8 @@ type Options struct {
 	Unpinned  bool       // do not pin attached memory
 	FixedFile bool       // register the descriptor with the ring
 	ReadOnly  bool       // refuse changes, whatever the descriptor allows
+	BlockSize int        // bytes, a multiple of the device's own unit, which 0 means
+	Size      int64      // bytes to use from the start, 0 for all
 }
 
 // File is a regular file or a block device driven through io_uring.
@@ -45,6 +47,7 @@ type File struct {
 	event int
 	info  storage.Info
 	stat  unix.File
+	unit  int // the device's own block size: what a transfer cut short is a multiple of
 
 	running []running
 	free    []uint32
@@ -57,7 +60,7 @@ type File struct {
 // fails. It must be called on the locked thread that will use the File. It
 // measures size and block size, and turns O_DIRECT on where the file system has
 // it. It fails when fd is neither a regular file nor a block device, when its
-// size is no whole block, and when the kernel offers no io_uring.
+// size is less than a block or than Options.Size, when Options.BlockSize does not suit it, and when the kernel offers no io_uring.
 func NewFile(fd int, options Options) (*File, error) {
 	f := &File{fd: fd, event: -1, zeroing: stagePunch}
 	if err := f.open(options); err != nil {
@@ -65,6 +68,14 @@ func NewFile(fd int, options Options) (*File, error) {
 		return nil, fmt.Errorf("storage device: %w", err)
 	}
 	return f, nil
+}
+
+// Measure returns what NewFile would make of fd, without making it. It turns
+// O_DIRECT on.
+func Measure(fd int, options Options) (storage.Info, error) {
+	f := &File{fd: fd}
+	err := f.measure(options)
+	return f.info, err
 }
 
 func (f *File) open(options Options) error {
@@ -125,12 +136,26 @@ func (f *File) measure(options Options) error {
 	if block > storage.BlockSizeMax || block&(block-1) != 0 {
 		return fmt.Errorf("a block size of %d bytes is not supported", block)
 	}
-	if stat.Size < int64(block) {
-		return fmt.Errorf("%d bytes is less than one block of %d; extend the file (truncate -s) or attach the device first", stat.Size, block)
+	f.unit = block
+	if options.BlockSize != 0 {
+		if options.BlockSize%block != 0 {
+			return fmt.Errorf("a block size of %d bytes: the device's own is %d, and it must be a multiple of that", options.BlockSize, block)
+		}
+		block = options.BlockSize
+	}
+	size := stat.Size
+	if options.Size != 0 {
+		if options.Size > size {
+			return fmt.Errorf("%d bytes are wanted, there are %d", options.Size, size)
+		}
+		size = options.Size
+	}
+	if size < int64(block) {
+		return fmt.Errorf("%d bytes is less than one block of %d; extend the file (truncate -s) or attach the device first", size, block)
 	}
 	f.stat = stat
 	f.info = storage.Info{
-		Size:      stat.Size &^ int64(block-1),
+		Size:      size &^ int64(block-1),
 		BlockSize: block,
 		Writable:  stat.Writable && !options.ReadOnly,
 		Discard:   stat.Block || stat.Writable && unix.CanPunch(f.fd, stat.Size),

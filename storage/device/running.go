@@ -137,7 +137,7 @@ func (r *running) advance(f *File, result int32, c *storage.Completion) bool {
 		r.done += int64(result)
 		switch {
 		case r.done >= r.op.Length:
-		case result == 0 || r.done%int64(f.info.BlockSize) != 0:
+		case result == 0 || r.done%int64(f.unit) != 0:
 			// The file ends here now.
 			return r.end(c, storage.KindGone, 0)
 		default:

@@ -53,7 +53,7 @@ func (p *Process) addVolume(body *broker.Volume, fd int) error {
 		}
 	} else {
 		var err error
-		if v.file, err = device.NewFile(fd, device.Options{ReadOnly: body.ReadOnly}); err != nil {
+		if v.file, err = device.NewFile(fd, device.Options{ReadOnly: body.ReadOnly, BlockSize: body.BlockSize, Size: body.Bytes}); err != nil {
 			return fmt.Errorf("volume %s: %w", v.name, err)
 		}
 		d = v.file
