@@ -1,7 +1,8 @@
 // Command quintet runs a system of isolated servers and works with it.
 //
-// Exit codes: 0 success; 1 the operation failed, or `demo` found something lost;
-// 2 wrong usage; 3 no supervisor is running; 4 the supervisor refused.
+// Exit codes: 0 success; 1 the operation failed, `demo` found something lost, or
+// `fsck` something wrong; 2 wrong usage; 3 no supervisor is running; 4 the
+// supervisor refused.
 package main
 
 import (

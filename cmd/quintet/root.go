@@ -99,8 +99,7 @@ running; 4 the supervisor refused.`,
 	flags.BoolVarP(&s.verbose, "verbose", "v", false, "log what happens")
 	root.AddCommand(
 		newUp(s), newDown(s), newPs(s), newRun(s), newRestart(s), newKill(s),
-		newDoctor(s), newVersion(s), newDemo(s), newBench(s), newInternal(),
-		newMkfs(), newFsck(s), newDebug(),
+		newDoctor(s), newVersion(s), newDemo(s), newBench(s), newMkfs(s), newFsck(s), newDebug(s), newInternal(),
 	)
 	return root
 }

@@ -63,7 +63,8 @@ func (m *format) writeGroups() ([]byte, error) {
 		blocks := sb.GroupBlocks(n)
 		g.FreeBlocks = blocks - used
 		sb.FreeBlocks += uint64(g.FreeBlocks)
-		if used == sb.GroupOverhead(n) && blocks == sb.BlocksPerGroup {
+		// e2fsck wants the last group's bitmap written, full as the group may be.
+		if used == sb.GroupOverhead(n) && uint64(n) != sb.Groups()-1 {
 			g.Flags |= disk.GroupBlockUninit
 		} else {
 			clear(bitmap)

@@ -76,7 +76,7 @@ func (d *decoder) duration(to *time.Duration, least, most time.Duration) func(no
 
 func (d *decoder) size(to *int64, least int64) func(node) {
 	return func(n node) {
-		value, ok := parseSize(n.Value)
+		value, ok := ParseSize(n.Value)
 		switch {
 		case n.Kind != yaml.ScalarNode || !ok:
 			d.fail(n, "is %s; allowed: bytes, or a number with KiB, MiB, GiB or TiB, such as 64MiB", kindOf(n))
@@ -93,9 +93,9 @@ var sizeUnits = []struct {
 	bytes  int64
 }{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}, {"", 1}}
 
-// parseSize accepts whole numbers only: with fractions the result would
+// ParseSize accepts whole numbers only: with fractions the result would
 // depend on rounding.
-func parseSize(text string) (int64, bool) {
+func ParseSize(text string) (int64, bool) {
 	for _, unit := range sizeUnits {
 		digits, ok := strings.CutSuffix(text, unit.suffix)
 		if !ok {

@@ -155,17 +155,17 @@ func TestLoadNamesAMissingFile(t *testing.T) {
 
 func TestSizes(t *testing.T) {
 	for text, want := range map[string]int64{"0": 0, "512": 512, "1B": 1, "4KiB": 4096, "4 KiB": 4096, "3TiB": 3 << 40} {
-		if got, ok := parseSize(text); !ok || got != want {
-			t.Errorf("parseSize(%q) = %d, %v; want %d", text, got, ok, want)
+		if got, ok := ParseSize(text); !ok || got != want {
+			t.Errorf("ParseSize(%q) = %d, %v; want %d", text, got, ok, want)
 		}
 	}
 	for _, text := range []string{"", "KiB", "1.5MiB", "+1", "0x10", "1kb", "1e3", "9223372036854775808", "8388608TiB"} {
-		if got, ok := parseSize(text); ok {
-			t.Errorf("parseSize(%q) = %d, want it refused", text, got)
+		if got, ok := ParseSize(text); ok {
+			t.Errorf("ParseSize(%q) = %d, want it refused", text, got)
 		}
 	}
 	for _, bytes := range []int64{1, 512, 1000, 1024, 1536, 1 << 30, 1<<40 + 1} {
-		if got, ok := parseSize(FormatSize(bytes)); !ok || got != bytes {
+		if got, ok := ParseSize(FormatSize(bytes)); !ok || got != bytes {
 			t.Errorf("%d is written %s and read %d", bytes, FormatSize(bytes), got)
 		}
 	}
