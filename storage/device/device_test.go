@@ -3,13 +3,13 @@ package device
 import (
 	"bytes"
 	"os"
-	"path/filepath"
 	"runtime"
 	"testing"
 
 	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/storage"
+	"github.com/quintet-os/quintet/storage/storagetest"
 )
 
 // locked keeps the test on one thread, which a File wants.
@@ -29,21 +29,6 @@ func buffer(t testing.TB, size int) []byte {
 	return mem
 }
 
-// imageFile makes a file of size bytes in dir.
-func imageFile(t testing.TB, dir string, size int64) string {
-	t.Helper()
-	path := filepath.Join(dir, "image")
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if err := file.Truncate(size); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // openFile opens path as a device.
 func openFile(t testing.TB, path string, options Options) *File {
 	t.Helper()
@@ -56,15 +41,9 @@ func openFile(t testing.TB, path string, options Options) *File {
 	return f
 }
 
-// openDescriptor returns a descriptor that no os.File owns.
 func openDescriptor(t testing.TB, path string) int {
 	t.Helper()
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	fd, err := unix.Reopen(int(file.Fd()))
+	fd, err := storagetest.Descriptor(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,9 +149,12 @@ func TestFile(t *testing.T) {
 		"fixed file": {FixedFile: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := openFile(t, imageFile(t, t.TempDir(), 1<<20+100), options)
+			d := openFile(t, storagetest.Image(t, t.TempDir(), 1<<20+100), options)
 			if d.Info().Size != 1<<20 {
 				t.Errorf("size %d: the last, broken block counts", d.Info().Size)
+			}
+			if attached := d.Attach(buffer(t, 1<<20)); (attached == storage.BufferNone) != options.Unpinned {
+				t.Errorf("memory was attached as %d", attached)
 			}
 			everyOperation(t, d)
 		})
@@ -185,11 +167,11 @@ func TestFileOnTmpfs(t *testing.T) {
 		testenv.Skip(t, err.Error())
 	}
 	defer os.RemoveAll(dir)
-	everyOperation(t, openFile(t, imageFile(t, dir, 1<<20), Options{}))
+	everyOperation(t, openFile(t, storagetest.Image(t, dir, 1<<20), Options{}))
 }
 
 func TestDepthIsBounded(t *testing.T) {
-	d := openFile(t, imageFile(t, t.TempDir(), 1<<20), Options{Depth: 4})
+	d := openFile(t, storagetest.Image(t, t.TempDir(), 1<<20), Options{Depth: 4})
 	mem := buffer(t, 4096)
 	op := storage.Operation{Op: storage.OpRead, Buffer: storage.BufferNone, Mem: mem, Length: int64(len(mem))}
 	for round := range 3 {
@@ -217,7 +199,7 @@ func TestNewFileRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	empty := openDescriptor(t, imageFile(t, t.TempDir(), 0))
+	empty := openDescriptor(t, storagetest.Image(t, t.TempDir(), 0))
 	for name, fd := range map[string]int{"a character device": null, "an empty file": empty} {
 		if f, err := NewFile(fd, Options{}); err == nil {
 			f.Close()

@@ -15,6 +15,7 @@ import (
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/internal/unix/uring"
 	"github.com/quintet-os/quintet/storage"
+	"github.com/quintet-os/quintet/storage/storagetest"
 )
 
 // writerEnv makes this test binary a server that dies: it names the device, and
@@ -22,11 +23,14 @@ import (
 const writerEnv = "QUINTET_TEST_FENCE_WRITER"
 
 func TestMain(m *testing.M) {
-	if path, ok := os.LookupEnv(writerEnv); ok {
-		runtime.LockOSThread()
-		if err := doomedWriter(path); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
+	for env, child := range map[string]func(string) error{writerEnv: doomedWriter, unpinnedEnv: unpinned} {
+		if path, ok := os.LookupEnv(env); ok {
+			runtime.LockOSThread()
+			if err := child(path); err != nil {
+				fmt.Println(err)
+				os.Exit(1)
+			}
+			os.Exit(0)
 		}
 	}
 	os.Exit(m.Run())
@@ -52,15 +56,10 @@ func doomedWriter(path string) error {
 			options.Mode = uring.ModeInterrupt
 		}
 	}
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	fd, err := storagetest.Descriptor(path)
 	if err != nil {
 		return err
 	}
-	fd, err := unix.Reopen(int(file.Fd()))
-	if err != nil {
-		return err
-	}
-	file.Close()
 	f, err := NewFile(fd, options)
 	if err != nil {
 		return err
@@ -156,7 +155,7 @@ func writeByte(t *testing.T, f *File, b byte) {
 // TestWriteOfTheDeadLandsLate shows what the fence is for: a server is killed
 // with a write in a slow device, and its successor goes on at once.
 func TestWriteOfTheDeadLandsLate(t *testing.T) {
-	loop := loopDevice(t, imageFile(t, t.TempDir(), 1<<20))
+	loop := storagetest.LoopDevice(t, storagetest.Image(t, t.TempDir(), 1<<20))
 	slow := newThrottle(t, loop)
 	dead := startDoomed(t, loop)
 	slow.Enter(dead.cmd.Process.Pid)
@@ -181,7 +180,7 @@ func TestWriteOfTheDeadLandsLate(t *testing.T) {
 func TestFenceKeepsTheDeadOut(t *testing.T) {
 	for name, options := range map[string]string{"descriptor": "", "registered file": ":fixed", "interrupt": ":interrupt"} {
 		t.Run(name, func(t *testing.T) {
-			loop := loopDevice(t, imageFile(t, t.TempDir(), 1<<20))
+			loop := storagetest.LoopDevice(t, storagetest.Image(t, t.TempDir(), 1<<20))
 			slow := newThrottle(t, loop)
 			dead := startDoomed(t, loop+options)
 			slow.Enter(dead.cmd.Process.Pid)
@@ -216,7 +215,7 @@ func TestFenceKeepsTheDeadOut(t *testing.T) {
 func BenchmarkFence(b *testing.B) {
 	for _, options := range []string{":idle", "", ":fixed", ":defer", ":defer:fixed", ":interrupt"} {
 		b.Run("options="+options, func(b *testing.B) {
-			path := loopDevice(b, imageFile(b, b.TempDir(), 1<<20))
+			path := storagetest.LoopDevice(b, storagetest.Image(b, b.TempDir(), 1<<20))
 			var total, worst time.Duration
 			for b.Loop() {
 				dead := startDoomed(b, path+options)

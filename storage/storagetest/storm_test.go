@@ -4,12 +4,10 @@ import (
 	"context"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 
-	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/client"
 	"github.com/quintet-os/quintet/storage/device"
@@ -179,16 +177,9 @@ func shuffled(random *rand.Rand) storagetest.Open {
 
 // file opens a file anew each time, and takes the fence.
 func file(t *testing.T) storagetest.Open {
-	image, err := os.Create(filepath.Join(t.TempDir(), "image"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { image.Close() })
-	if err := image.Truncate(volumeBytes); err != nil {
-		t.Fatal(err)
-	}
+	path := storagetest.Image(t, t.TempDir(), volumeBytes)
 	return func() (storage.Device, error) {
-		fd, err := unix.Reopen(int(image.Fd()))
+		fd, err := storagetest.Descriptor(path)
 		if err != nil {
 			return nil, err
 		}

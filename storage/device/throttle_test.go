@@ -2,7 +2,6 @@ package device
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -10,35 +9,6 @@ import (
 
 	"github.com/quintet-os/quintet/internal/testenv"
 )
-
-// sbin is where Debian keeps losetup and mkfs.ext4.
-func sbin(name string) string {
-	if path, err := exec.LookPath(name); err == nil {
-		return path
-	}
-	return filepath.Join("/usr/sbin", name)
-}
-
-func command(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := exec.Command(sbin(name), args...).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// loopDevice attaches the file as a loop device until the test's end.
-func loopDevice(t testing.TB, image string) string {
-	t.Helper()
-	testenv.RequireRoot(t)
-	if _, err := os.Stat("/dev/loop-control"); err != nil {
-		testenv.Skip(t, err.Error())
-	}
-	loop := command(t, "losetup", "--find", "--show", image)
-	t.Cleanup(func() { command(t, "losetup", "--detach", loop) })
-	return loop
-}
 
 // throttle is a control group whose writes to one device do not proceed.
 type throttle struct {
