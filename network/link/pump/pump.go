@@ -1,0 +1,173 @@
+// Package pump joins a link and a port of the switch: what comes in by one leaves by
+// the other. So an uplink is a domain of its own and an ordinary client of the
+// network server: the death of the server touches neither the link nor its
+// descriptors, and the server needs none of the link's privileges.
+//
+// # Invariants
+//
+//   - A frame that finds the port's ring full waits, and with it the link's queue in
+//     the kernel; one that finds the link full is offered again, offersMax times, and
+//     then dropped and counted.
+//   - The headers that are looked at are those of a copy: the port's memory can be
+//     changed by the server.
+//
+// # Locks
+//
+// Each direction has one goroutine. mu guards the link, since both use it, and is a
+// leaf; frames received stay valid while the other goroutine transmits.
+package pump
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/network"
+	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/link"
+)
+
+const (
+	// offersMax bounds how often a frame is offered to a link that is full.
+	offersMax = 256
+	// pollFrames bounds the frames taken from the port at once.
+	pollFrames = 64
+)
+
+// Pump joins a link and a port. Run it once.
+type Pump struct {
+	port *client.Port
+	room chan struct{} // there is, after there was none
+	full atomic.Uint64
+
+	mu   sync.Mutex
+	link link.Link
+
+	head [link.HeadBytesMin]byte
+	out  [1]link.Frame
+}
+
+// New joins a link and a port, which are the caller's to close when Run has returned.
+func New(l link.Link, port *client.Port) *Pump {
+	return &Pump{link: l, port: port, room: make(chan struct{}, 1)}
+}
+
+// Run carries frames until ctx ends, which is no error, or the port or the link has
+// come to its end. A link that is down is waited for.
+func (p *Pump) Run(ctx context.Context) error {
+	bell, err := unix.CreateEventfd()
+	if err != nil {
+		return fmt.Errorf("pump: %w", err)
+	}
+	defer unix.Close(bell)
+	epoll, err := unix.NewEpoll(2)
+	if err != nil {
+		return fmt.Errorf("pump: %w", err)
+	}
+	defer epoll.Close()
+	if err := errors.Join(epoll.Add(bell, 0), epoll.Add(p.link.Wakeup(), 1)); err != nil {
+		return fmt.Errorf("pump: watch %s: %w", p.link.Info().Name, err)
+	}
+	inner, end := context.WithCancelCause(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { end(p.leave(inner)) })
+	running.Go(func() { end(p.comeIn(inner, epoll)) })
+	<-inner.Done()
+	_ = unix.Ring(bell)
+	running.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return context.Cause(inner)
+}
+
+// Full is how many frames were dropped because the link had no room.
+func (p *Pump) Full() uint64 { return p.full.Load() }
+
+// Counters are those of the link.
+func (p *Pump) Counters() link.Counters {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.link.Counters()
+}
+
+// leave carries frames from the port to the link.
+func (p *Pump) leave(ctx context.Context) error {
+	var failed error
+	transmit := func(data []byte, o network.Offload) {
+		n := copy(p.head[:], data)
+		p.out[0] = link.Frame{Head: p.head[:n], Rest: data[n:], Offload: o}
+		if err := p.transmit(); err != nil && !errors.Is(err, link.KindDown) {
+			failed = err
+		}
+	}
+	for failed == nil {
+		n, err := p.port.Poll(pollFrames, transmit)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			if err := p.port.Wait(ctx); err != nil {
+				return err
+			}
+		}
+		select {
+		case p.room <- struct{}{}:
+		default:
+		}
+	}
+	return failed
+}
+
+func (p *Pump) transmit() error {
+	for range offersMax {
+		p.mu.Lock()
+		n, err := p.link.Transmit(p.out[:])
+		p.mu.Unlock()
+		if n == 1 || err != nil {
+			return err
+		}
+		runtime.Gosched()
+	}
+	p.full.Add(1)
+	return nil
+}
+
+// comeIn carries frames from the link to the port.
+func (p *Pump) comeIn(ctx context.Context, epoll *unix.Epoll) error {
+	var frames [link.BatchMax]link.Frame
+	for ctx.Err() == nil {
+		p.mu.Lock()
+		n, err := p.link.Receive(frames[:])
+		p.mu.Unlock()
+		for i := range frames[:n] {
+			if err := p.deliver(ctx, &frames[i]); err != nil {
+				return err
+			}
+		}
+		if err != nil && !errors.Is(err, link.KindDown) {
+			return err
+		}
+		if n == 0 {
+			if err := epoll.Wait(-1, func(int32) {}); err != nil {
+				return fmt.Errorf("pump: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Pump) deliver(ctx context.Context, f *link.Frame) error {
+	for !p.port.Send(f.Offload, f.Head, f.Rest) {
+		select {
+		case <-p.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
