@@ -25,13 +25,14 @@ func echoed(w ipc.Words) ipc.Words {
 
 // answerer is the server core under test; an ipc.Core.
 type answerer struct {
-	sessions *ipc.Sessions
-	held     map[*ipc.Session][]int // slots
-	die      func()                 // does not return
+	generation uint64
+	sessions   *ipc.Sessions
+	held       map[*ipc.Session][]int // slots
+	die        func()                 // does not return
 }
 
-func newAnswerer(die func()) *answerer {
-	return &answerer{sessions: ipc.NewSessions(), held: make(map[*ipc.Session][]int), die: die}
+func newAnswerer(generation uint64, die func()) *answerer {
+	return &answerer{generation: generation, sessions: ipc.NewSessions(), held: make(map[*ipc.Session][]int), die: die}
 }
 
 func (a *answerer) Step(time.Duration) (worked bool) {
@@ -76,25 +77,32 @@ func (a *answerer) answer(s *ipc.Session, r *ipc.Request) {
 	s.Reply(r.Slot, &reply)
 }
 
-// turnRings sends back what comes.
+// turnRings sends back what comes. A descriptor whose third word is the server's
+// generation kills it when the descriptor has been sent back and is still to be
+// released, which is when a successor sends it back once more.
 func (a *answerer) turnRings(s *ipc.Session) (worked bool) {
 	out, in := s.Out(0), s.In(0)
 	var d ipc.Descriptor
+	deadly := false
 	for in.Free() > 0 && out.Pop(&d) {
 		in.Push(&d)
+		deadly = deadly || d[2] == a.generation
 		worked = true
 	}
 	in.Publish()
+	if deadly {
+		a.die()
+	}
 	out.Commit()
 	return worked
 }
 
 // attach makes the core serve a session that may have had a server before.
-func (a *answerer) attach(l *ipc.Loop, generation uint64, cfg ipc.SessionConfig) error {
+func (a *answerer) attach(l *ipc.Loop, cfg ipc.SessionConfig) error {
 	s, err := ipc.NewSession(cfg)
 	if err != nil {
 		return err
 	}
-	s.Attach(generation)
+	s.Attach(a.generation)
 	return l.Add(s)
 }

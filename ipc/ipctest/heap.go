@@ -21,10 +21,10 @@ type Heap struct {
 	stop    context.CancelFunc
 }
 
-// NewHeap starts a system that ends with the test.
-func NewHeap(t testing.TB) *Heap {
+// NewHeap starts a system of that many sessions, which ends with the test.
+func NewHeap(t testing.TB, sessions int) *Heap {
 	h := &Heap{t: t, kills: make(chan chan struct{}), ended: make(chan struct{})}
-	for i := range Sessions {
+	for i := range sessions {
 		// The Go heap aligns memory of this size to pages.
 		cfg := ipc.SessionConfig{ID: uint64(i), Geometry: Geometry,
 			Client: make([]byte, Geometry.ClientBytes()), Server: make([]byte, Geometry.ServerBytes())}
@@ -99,13 +99,13 @@ func (h *Heap) supervise(ctx context.Context) {
 
 // live is one server, from birth to death.
 func (h *Heap) live(ctx context.Context, generation uint64, serving chan struct{}) error {
-	a := newAnswerer(runtime.Goexit)
+	a := newAnswerer(generation, runtime.Goexit)
 	l, err := ipc.NewLoop(ipc.LoopConfig{Core: a, Sessions: a.sessions})
 	if err != nil {
 		return err
 	}
 	for _, cfg := range h.configs {
-		err = errors.Join(err, a.attach(l, generation, cfg))
+		err = errors.Join(err, a.attach(l, cfg))
 	}
 	if serving != nil {
 		close(serving)

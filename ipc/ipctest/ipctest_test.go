@@ -12,12 +12,12 @@ func TestMain(m *testing.M) {
 
 func TestHeap(t *testing.T) {
 	for _, test := range Tests {
-		t.Run(test.Name, func(t *testing.T) { test.Run(t, NewHeap(t)) })
+		t.Run(test.Name, func(t *testing.T) { test.Run(t, NewHeap(t, test.Wants())) })
 	}
 }
 
 func TestTwoProcesses(t *testing.T) {
 	for _, test := range Tests {
-		t.Run(test.Name, func(t *testing.T) { test.Run(t, NewProcess(t)) })
+		t.Run(test.Name, func(t *testing.T) { test.Run(t, NewProcess(t, test.Wants())) })
 	}
 }

@@ -16,7 +16,11 @@ import (
 )
 
 // serveEnv makes a test binary the server of a Process: it holds the generation.
-const serveEnv = "QUINTET_IPCTEST_SERVE"
+// sessionsEnv holds the number of sessions.
+const (
+	serveEnv    = "QUINTET_IPCTEST_SERVE"
+	sessionsEnv = "QUINTET_IPCTEST_SESSIONS"
+)
 
 // firstFD is the first descriptor a server inherits: its pipe, and then three of
 // each session: client segment, server segment, doorbell.
@@ -35,11 +39,11 @@ type Process struct {
 	ended   chan struct{}
 }
 
-// NewProcess starts a system that ends with the test. The test binary's TestMain
-// must call ServeInherited first.
-func NewProcess(t testing.TB) *Process {
+// NewProcess starts a system of that many sessions, which ends with the test. The
+// test binary's TestMain must call ServeInherited first.
+func NewProcess(t testing.TB, sessions int) *Process {
 	p := &Process{t: t, serving: make(chan struct{}), ended: make(chan struct{})}
-	for i := range Sessions {
+	for i := range sessions {
 		if err := p.connect(i); err != nil {
 			t.Fatal(err)
 		}
@@ -88,14 +92,10 @@ func (p *Process) connect(session int) error {
 	}
 	p.clients = append(p.clients, client)
 	for _, fd := range []int{mine.FD, kept.FD, doorbell} {
-		dup, err := unix.Dup(fd)
-		if err != nil {
-			return err
-		}
-		p.files = append(p.files, os.NewFile(uintptr(dup), "session"))
+		p.files = append(p.files, os.NewFile(uintptr(fd), "session"))
 	}
 	// The mappings stay for the life of the test process.
-	return nil
+	return theirs.CloseFD()
 }
 
 // Client returns the client of a session.
@@ -152,7 +152,7 @@ func (p *Process) launch(generation int) (*os.Process, error) {
 		return nil, err
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), serveEnv+"="+strconv.Itoa(generation))
+	cmd.Env = append(os.Environ(), serveEnv+"="+strconv.Itoa(generation), sessionsEnv+"="+strconv.Itoa(len(p.clients)))
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = append([]*os.File{theirs}, p.files...)
 	p.mu.Lock()
@@ -199,12 +199,16 @@ func ServeInherited() {
 	if err != nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "ipctest server:", serveInherited(generation))
+	sessions, err := strconv.Atoi(os.Getenv(sessionsEnv))
+	if err == nil {
+		err = serveInherited(generation, sessions)
+	}
+	fmt.Fprintln(os.Stderr, "ipctest server:", err)
 	os.Exit(1)
 }
 
-func serveInherited(generation uint64) error {
-	a := newAnswerer(func() {
+func serveInherited(generation uint64, sessions int) error {
+	a := newAnswerer(generation, func() {
 		self, _ := os.FindProcess(os.Getpid()) // never fails on Linux
 		_ = self.Kill()
 		select {}
@@ -213,7 +217,7 @@ func serveInherited(generation uint64) error {
 	if err != nil {
 		return err
 	}
-	for i := range Sessions {
+	for i := range sessions {
 		fd := firstFD + 1 + 3*i
 		client, err := shm.Open(fd, Geometry.ClientBytes(), false)
 		if err != nil {
@@ -223,7 +227,7 @@ func serveInherited(generation uint64) error {
 		if err != nil {
 			return err
 		}
-		err = a.attach(l, generation, ipc.SessionConfig{ID: uint64(i), Geometry: Geometry, Client: client.Mem, Server: server.Mem, Doorbell: fd + 2})
+		err = a.attach(l, ipc.SessionConfig{ID: uint64(i), Geometry: Geometry, Client: client.Mem, Server: server.Mem, Doorbell: fd + 2})
 		if err != nil {
 			return err
 		}

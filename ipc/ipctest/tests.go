@@ -14,23 +14,31 @@ import (
 
 // Test is one thing that must hold.
 type Test struct {
-	Name string
-	Run  func(t *testing.T, s System)
+	Name     string
+	Run      func(t *testing.T, s System)
+	Sessions int // 0 means the constant Sessions
 }
+
+// Wants is the number of sessions of the system that the test needs.
+func (t *Test) Wants() int { return max(t.Sessions, Sessions) }
 
 // Tests is the suite. Each test gets a system of its own.
 var Tests = []Test{
-	{"EveryWordTravels", everyWordTravels},
-	{"ManyCallers", manyCallers},
-	{"SleepersWake", sleepersWake},
-	{"FullSessionPushesBack", fullSessionPushesBack},
-	{"CanceledCallKeepsItsSlot", canceledCallKeepsItsSlot},
-	{"KillsUnderLoad", killsUnderLoad},
-	{"KillWhileAllWait", killWhileAllWait},
-	{"PoisonIsAnswered", poisonIsAnswered},
-	{"EndOfOneSession", endOfOneSession},
-	{"CloseWakesCallers", closeWakesCallers},
-	{"RingsKeepOrder", ringsKeepOrder},
+	{Name: "EveryWordTravels", Run: everyWordTravels},
+	{Name: "ManyCallers", Run: manyCallers},
+	{Name: "SleepersWake", Run: sleepersWake},
+	{Name: "FullSessionPushesBack", Run: fullSessionPushesBack},
+	{Name: "CanceledCallKeepsItsSlot", Run: canceledCallKeepsItsSlot},
+	{Name: "KillsUnderLoad", Run: killsUnderLoad},
+	{Name: "KillWhileAllWait", Run: killWhileAllWait},
+	{Name: "PoisonIsAnswered", Run: poisonIsAnswered},
+	{Name: "EndOfOneSession", Run: endOfOneSession},
+	{Name: "CloseWakesCallers", Run: closeWakesCallers},
+	{Name: "RingsKeepOrder", Run: ringsKeepOrder},
+	{Name: "RingsLoseNothing", Run: ringsLoseNothing},
+	{Name: "CancelsUnderKills", Run: cancelsUnderKills},
+	{Name: "CrowdUnderKills", Run: crowdUnderKills},
+	{Name: "ThousandSessions", Run: thousandSessions, Sessions: 1000},
 }
 
 // call sends an echo request with random words and checks the reply.
