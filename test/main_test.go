@@ -16,6 +16,10 @@ func TestMain(m *testing.M) {
 		clientProcess()
 		return
 	}
+	if os.Getenv(openVariable) != "" {
+		openProcess()
+		return
+	}
 	dir, err := os.MkdirTemp("", "quintet-test-bin-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

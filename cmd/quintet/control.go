@@ -41,6 +41,8 @@ func newRestart(s *settings) *cobra.Command {
 		Use:   "restart SERVER",
 		Short: "Hand a server's work over to a new process, of the program as it is now on disk",
 		Args:  usage(1, 1, "the name of a server"),
+
+		ValidArgsFunction: s.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := s.connect(cmd.Context())
 			if err != nil {
@@ -75,6 +77,8 @@ func newKill(s *settings) *cobra.Command {
 		Use:   "kill SERVER",
 		Short: "Kill a server's process with SIGKILL, to see that nobody minds",
 		Args:  usage(1, 1, "the name of a server"),
+
+		ValidArgsFunction: s.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := s.connect(cmd.Context())
 			if err != nil {
@@ -97,4 +101,28 @@ func newKill(s *settings) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// completeServer offers the names of the running servers to the shell.
+func (s *settings) completeServer(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	const none = cobra.ShellCompDirectiveNoFileComp
+	if len(args) > 0 {
+		return nil, none
+	}
+	ctx := cmd.Context()
+	c, err := s.connect(ctx)
+	if err != nil {
+		return nil, none
+	}
+	defer c.Close()
+	report, err := control(ctx, c, supervisor.VerbState, "")
+	var state supervisor.State
+	if err != nil || json.Unmarshal(report, &state) != nil {
+		return nil, none
+	}
+	var names []string
+	for _, server := range state.Servers {
+		names = append(names, server.Name)
+	}
+	return names, none
 }

@@ -101,7 +101,30 @@ running; 4 the supervisor refused.`,
 		newUp(s), newDown(s), newPs(s), newRun(s), newRestart(s), newKill(s),
 		newDoctor(s), newVersion(s), newDemo(s), newBench(s), newMkfs(s), newFsck(s), newDebug(s), newInternal(),
 	)
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			group(c)
+		}
+	}
+	group(root)
 	return root
+}
+
+// group makes a command that only has others below it refuse what is none of
+// them.
+func group(c *cobra.Command) {
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		hint := ""
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = fmt.Sprintf("; did you mean %q?", near[0])
+		}
+		return fmt.Errorf("%w: %s has no command %q%s; see `%s --help`", errUsage, cmd.CommandPath(), args[0], hint, cmd.CommandPath())
+	}
 }
 
 // usage checks the number of arguments and names what is missing.

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 
@@ -22,8 +22,9 @@ func newRun(s *settings) *cobra.Command {
 		Short: "Run a program as an application of the system",
 		Long: `Run a program as the application that the topology calls N (by default the
 program's name). It gets what the topology grants to N, and so do the processes
-it starts. Without PROGRAM it is the command that the topology has for N. Its
-exit status is this command's.`,
+it starts. Without PROGRAM it is the command that the topology has for N. Signals
+are passed on to it. Its exit status is this command's, 128 and the number of
+the signal if one has ended it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if name == "" {
 				if len(args) == 0 {
@@ -53,11 +54,11 @@ exit status is this command's.`,
 			if len(args) == 0 {
 				return fmt.Errorf("%w: the topology has no command for %s; give a program after --", errUsage, name)
 			}
-			err = s.program(cmd.Context(), &domain, args).Run()
+			err = runForwarding(s.program(&domain, args))
 			var exit *exec.ExitError
 			if errors.As(err, &exit) {
 				_ = c.Close()
-				os.Exit(max(exit.ExitCode(), exitFailed))
+				os.Exit(status(exit))
 			}
 			return err
 		},
@@ -67,11 +68,9 @@ exit status is this command's.`,
 	return run
 }
 
-// program prepares a program of a domain. When this command is told to end, the
-// program is; the domain lasts until it has.
-func (s *settings) program(ctx context.Context, domain *supervisor.Domain, args []string) *exec.Cmd {
-	program := exec.CommandContext(ctx, args[0], args[1:]...)
-	program.Cancel = func() error { return program.Process.Signal(syscall.SIGTERM) }
+// program prepares a program of a domain.
+func (s *settings) program(domain *supervisor.Domain, args []string) *exec.Cmd {
+	program := exec.Command(args[0], args[1:]...)
 	program.Stdin, program.Stdout, program.Stderr = os.Stdin, os.Stdout, os.Stderr
 	program.Dir = domain.Directory
 	program.Env = os.Environ()
@@ -81,4 +80,31 @@ func (s *settings) program(ctx context.Context, domain *supervisor.Domain, args 
 	program.Env = append(program.Env,
 		supervisor.SocketVariable+"="+s.socket(), supervisor.DomainVariable+"="+domain.Token)
 	return program
+}
+
+// runForwarding runs a program and passes on to it the signals that this command
+// gets. Those of a terminal's keys reach the program anyway.
+func runForwarding(program *exec.Cmd) error {
+	typed := terminal(os.Stdin)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	if err := program.Start(); err != nil {
+		return err
+	}
+	go func() {
+		for each := range signals {
+			if typed && (each == os.Interrupt || each == syscall.SIGQUIT) {
+				continue
+			}
+			_ = program.Process.Signal(each) // it may have ended
+		}
+	}()
+	return program.Wait()
+}
+
+func status(exit *exec.ExitError) int {
+	if wait, ok := exit.Sys().(syscall.WaitStatus); ok && wait.Signaled() {
+		return 128 + int(wait.Signal())
+	}
+	return max(exit.ExitCode(), exitFailed)
 }

@@ -310,6 +310,25 @@ func TestPoisonIsRefused(t *testing.T) {
 	}
 }
 
+// TestPardonedDeathsBlameNobody: killed from outside twice as often as poison may
+// crash it, the server still executes the request it was at.
+func TestPardonedDeathsBlameNobody(t *testing.T) {
+	b := newBench(t)
+	c := b.connect(false, server.Limits{})
+	innocent := c.start(write(0, 0))
+	b.pardon = true
+	for range 2 * storage.AttemptsMax {
+		b.device.Decide = func(op *storage.Operation) device.Verdict { panic("killed") }
+		func() {
+			defer func() { recover() }()
+			b.settle()
+		}()
+		b.Successor()
+	}
+	b.settle()
+	c.want(innocent, storage.KindOK)
+}
+
 func TestDrain(t *testing.T) {
 	b := newBench(t)
 	c := b.connect(false, server.Limits{})

@@ -35,6 +35,7 @@ type bench struct {
 	now     time.Duration
 	// generation counts the incarnations.
 	generation uint64
+	pardon     bool // what comes next pardons the death of what was
 }
 
 // tester is a client that sends raw requests.
@@ -83,6 +84,9 @@ func (b *bench) attach(c *tester) {
 	c.served, err = ipc.NewSession(ipc.SessionConfig{ID: uint64(c.doorbell), Geometry: geometry, Client: c.client, Server: c.server, Doorbell: c.doorbell})
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if b.pardon {
+		c.served.Pardon()
 	}
 	c.served.Attach(b.generation)
 	c.served.AddRegion(&ipc.Region{ID: 0, Mem: c.region, Writable: true})
