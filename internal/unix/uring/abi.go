@@ -27,7 +27,6 @@ const (
 	enterGetevents   = 1 << 0
 	sqCQOverflow     = 1 << 1
 	sqTaskrun        = 1 << 2
-	cqEventfdOff     = 1 << 0
 
 	registerFiles         = 2
 	registerEventfd       = 4

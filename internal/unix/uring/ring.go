@@ -56,7 +56,7 @@ type Ring struct {
 	cqes         []CQE
 
 	sqHead, sqTail, sqFlags *uint32
-	cqHead, cqTail, cqFlags *uint32
+	cqHead, cqTail          *uint32
 	sqMask, cqMask          uint32
 
 	tail    uint32 // of the submissions written
@@ -153,16 +153,6 @@ func (r *Ring) Pop() (CQE, bool) {
 	r.head++
 	atomic.StoreUint32(r.cqHead, r.head)
 	return cqe, true
-}
-
-// Notify turns signals of the eventfd off and on. When they have been turned
-// on, look for completions once more before sleeping.
-func (r *Ring) Notify(on bool) {
-	if on {
-		atomic.StoreUint32(r.cqFlags, 0)
-	} else {
-		atomic.StoreUint32(r.cqFlags, cqEventfdOff)
-	}
 }
 
 // Close ends the ring. What is in flight is cancelled where the device allows

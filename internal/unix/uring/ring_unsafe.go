@@ -47,7 +47,7 @@ func (r *Ring) mapRings(p *params) (err error) {
 	}
 	word := func(offset uint32) *uint32 { return (*uint32)(unsafe.Pointer(&r.rings[offset])) }
 	r.sqHead, r.sqTail, r.sqFlags, r.sqMask = word(p.sq.head), word(p.sq.tail), word(p.sq.flags), *word(p.sq.mask)
-	r.cqHead, r.cqTail, r.cqFlags, r.cqMask = word(p.cq.head), word(p.cq.tail), word(p.cq.flags), *word(p.cq.mask)
+	r.cqHead, r.cqTail, r.cqMask = word(p.cq.head), word(p.cq.tail), *word(p.cq.mask)
 	r.sqes = unsafe.Slice((*SQE)(unsafe.Pointer(&r.slots[0])), p.sqEntries)
 	r.cqes = unsafe.Slice((*CQE)(unsafe.Pointer(&r.rings[p.cq.cqes])), p.cqEntries)
 	array := unsafe.Slice(word(p.sq.array), p.sqEntries)
