@@ -1,10 +1,12 @@
 package ext4
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/quintet-os/quintet/files/ext4/disk"
+	"github.com/quintet-os/quintet/files/ext4/jbd2"
 	"github.com/quintet-os/quintet/storage"
 )
 
@@ -87,7 +89,7 @@ func (c *checker) note(err error) error {
 }
 
 func (c *checker) run() error {
-	for _, pass := range []func() error{c.layout, c.orphans, c.scanInodes, c.scanDirs, c.connectivity, c.bitmaps} {
+	for _, pass := range []func() error{c.layout, c.journal, c.orphans, c.scanInodes, c.scanDirs, c.connectivity, c.bitmaps} {
 		if err := pass(); err != nil {
 			return err
 		}
@@ -142,6 +144,25 @@ func (c *checker) layout() error {
 		c.take(g.d.InodeTable, uint64(sb.InodeTableBlocks()), name+"inode table")
 	}
 	return nil
+}
+
+// journal looks at the journal's first block.
+func (c *checker) journal() error {
+	if !c.f.sb.Has(disk.CompatHasJournal, 0, 0) || c.f.sb.JournalInode == 0 {
+		return nil
+	}
+	log, err := c.f.journalLog()
+	if err != nil {
+		return c.note(err)
+	}
+	_, err = log.Load()
+	var format *jbd2.FormatError
+	var sum *jbd2.ChecksumError
+	if errors.As(err, &format) || errors.As(err, &sum) {
+		c.problem("%v", err)
+		return nil
+	}
+	return err
 }
 
 // orphans reads the list of inodes without names.

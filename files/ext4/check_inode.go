@@ -3,6 +3,7 @@ package ext4
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/quintet-os/quintet/files/ext4/disk"
 )
@@ -124,6 +125,9 @@ func (c *checker) inode(ino uint32, d *disk.Inode) error {
 			return err
 		}
 	}
+	if err := c.inInode(ino, d); err != nil {
+		return err
+	}
 	i := &inode{ino: ino, d: *d, seed: disk.InodeSeed(f.seed, ino, d.Generation)}
 	mapped, last, err := c.blocks(i)
 	if err != nil {
@@ -141,6 +145,32 @@ func (c *checker) inode(ino uint32, d *disk.Inode) error {
 	}
 	if d.IsRegular() && d.Size < last<<f.shift && last > 0 && (d.Size+uint64(f.bs)-1)>>f.shift < last {
 		c.problem("inode %d: size %d ends before its block %d", ino, d.Size, last-1)
+	}
+	return nil
+}
+
+// inInode checks what an inode holds itself: attributes and short targets.
+func (c *checker) inInode(ino uint32, d *disk.Inode) error {
+	f := c.f
+	b, off, err := f.inodeSlot(ino)
+	if err != nil {
+		return c.note(err)
+	}
+	_, err = disk.DecodeInodeXattrs(b.Data[off:off+int(f.sb.InodeSize)], d.ExtraIsize)
+	b.Release()
+	if err != nil {
+		return c.note(disk.At(err, ino, b.Block()))
+	}
+	if d.IsSymlink() && d.Links > 0 {
+		if d.FastSymlink(f.bs) && d.Has(disk.FlagExtents) {
+			c.problem("inode %d: symbolic link in the inode is marked as having extents", ino)
+			return nil
+		}
+		target, err := f.Readlink(ino)
+		if err == nil && strings.IndexByte(target, 0) >= 0 {
+			c.problem("inode %d: target of the symbolic link ends before its size", ino)
+		}
+		return c.note(err)
 	}
 	return nil
 }

@@ -138,6 +138,9 @@ func (f *FS) load(i *inode) error {
 	if d.Mode == 0 || d.Links == 0 && !i.orphan.Load() {
 		return refuse(KindStale, "use", i.ino, "")
 	}
+	if d.Has(disk.FlagInlineData) && !f.sb.Has(0, disk.IncompatInlineData, 0) {
+		return &disk.CorruptError{Structure: "inode", Ino: i.ino, Block: b.Block(), Detail: "holds its data, which this file system does not do"}
+	}
 	i.d = *d
 	i.seed = disk.InodeSeed(f.seed, i.ino, d.Generation)
 	if d.HasBlocks(f.bs) && d.Has(disk.FlagExtents) {

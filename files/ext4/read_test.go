@@ -218,6 +218,11 @@ func TestDamageIsAnErrorAndNothingElse(t *testing.T) {
 				}
 				visitAll(f)
 				f.Close()
+				_, _ = ext4.Check(volume)
+				if f, err = ext4.Open(volume, ext4.Options{}); err == nil {
+					changeAll(f)
+					f.Close()
+				}
 			}
 		})
 	}
