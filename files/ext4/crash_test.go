@@ -250,6 +250,15 @@ func (r *crashRun) recover(m *crashtest.Image) (crashTree, error) {
 	return tree, nil
 }
 
+// crashCheck has our own checker look at an image.
+func crashCheck(m *crashtest.Image) error {
+	report, err := ext4.Check(m)
+	if err == nil && !report.Clean() {
+		err = fmt.Errorf("check found: %s", strings.Join(report.Problems[:min(5, len(report.Problems))], "; "))
+	}
+	return err
+}
+
 // check requires of a crash state, after recovery, that its names are those of
 // one moment no earlier than the last promise, and its data of that moment or
 // of what was being written over it.
@@ -259,9 +268,15 @@ func (r *crashRun) check(s crashtest.State) error {
 		promised = max(promised, m.(crashMark).promised)
 		began = max(began, m.(crashMark).began)
 	}
+	if err := crashCheck(s.Image); err != nil {
+		return fmt.Errorf("before recovery: %w", err)
+	}
 	tree, err := r.recover(s.Image)
 	if err != nil {
 		return err
+	}
+	if err := crashCheck(s.Image); err != nil {
+		return fmt.Errorf("after recovery: %w", err)
 	}
 	report, err := ext4.Check(s.Image)
 	if err != nil {

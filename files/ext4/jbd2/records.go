@@ -2,8 +2,6 @@ package jbd2
 
 import (
 	"encoding/binary"
-	"maps"
-	"slices"
 	"time"
 )
 
@@ -54,9 +52,7 @@ func (g *Log) Records(yield func(Record) bool) error {
 			}
 		case blockRevoke:
 			r.Kind = RecordRevoke
-			table := revokeTable{}
-			table.addBlock(&w.layout, p, w.sequence)
-			r.Blocks = slices.Sorted(maps.Keys(table))
+			w.layout.revokes(p, func(block uint64) { r.Blocks = append(r.Blocks, block) })
 		case blockCommit:
 			r.Kind = RecordCommit
 			r.Time = time.Unix(int64(binary.BigEndian.Uint64(p[commitSecAt:])), int64(binary.BigEndian.Uint32(p[commitNsecAt:])))
