@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
@@ -31,6 +32,8 @@ type client struct {
 	calls            []*call
 	buffers          []int // free places in region
 
+	hostile  bool // it has broken the protocol
+	ended    bool // the server has told the supervisor so
 	dead     bool
 	gone     bool // no server will be told of it any more
 	released bool // the server has let go of its memory
@@ -45,6 +48,7 @@ type call struct {
 	began   int64
 	deaths  int // of servers, before
 	effects int
+	last    storage.Completion // what the device said last
 }
 
 func newClient(w *world, number int) (*client, error) {
@@ -70,6 +74,13 @@ func (c *client) finished() bool { return c.answered == c.world.plan.Requests }
 // step submits a request or looks for a reply.
 func (c *client) step() {
 	w := c.world
+	if w.plan.Hostile >= c.number && !c.hostile && c.issued > w.plan.Requests/2 && len(c.buffers) > 0 {
+		c.breakProtocol()
+		return
+	}
+	if c.hostile {
+		return
+	}
 	if c.issued < w.plan.Requests && len(c.buffers) > 0 && (len(c.calls) == 0 || w.rng.IntN(2) == 0) {
 		k := c.prepare()
 		if w.guard(&c.writes, c.number, w.plan.Clients, func() { c.submit(k) }) {
@@ -98,6 +109,26 @@ func (c *client) step() {
 	c.answered++
 }
 
+// breakProtocol submits a request that ends the session: one that means nothing,
+// or one whose sequence number is out of order.
+func (c *client) breakProtocol() {
+	w := c.world
+	c.hostile = true
+	words := ipc.Words{math.MaxUint64, 1: uint64(c.number)}
+	if _, err := c.ipc.Start(context.Background(), &words); err != nil {
+		w.fail(fmt.Errorf("client %d: %w", c.number, err))
+	}
+	if w.rng.IntN(2) == 0 {
+		return
+	}
+	const recordBytes = 64 // sequence number, then payload
+	for at := 0; at < len(c.mine); at += recordBytes {
+		if seq := c.mine[at : at+8]; binary.LittleEndian.Uint64(c.mine[at+8:]) == math.MaxUint64 {
+			binary.LittleEndian.PutUint64(seq, binary.LittleEndian.Uint64(seq)+5)
+		}
+	}
+}
+
 // prepare makes up a request.
 func (c *client) prepare() *call {
 	w := c.world
@@ -110,6 +141,16 @@ func (c *client) prepare() *call {
 	switch n := w.rng.IntN(10); {
 	case n == 0:
 		k.request = storage.Request{Op: storage.OpFlush}
+	case n == 1:
+		op := storage.OpDiscard + storage.Op(w.rng.IntN(2)) // or write-zeroes
+		if w.zeroing(op, k.request.Offset, k.request.Length) {
+			k.request = storage.Request{Op: storage.OpFlush} // two that are alike could not be told apart
+			break
+		}
+		k.request.Op, k.request.Region, k.request.RegionOffset = op, 0, 0
+		w.value++
+		k.value = zeroMark | w.value
+		w.eachBlock(k, func(h *History, _ []byte) error { h.WriteBegins(k.value, k.began); return nil }, nil)
 	case n < 5:
 		k.request.Op = storage.OpRead
 		clear(c.memory(k))
@@ -123,6 +164,23 @@ func (c *client) prepare() *call {
 		w.eachBlock(k, func(h *History, _ []byte) error { h.WriteBegins(k.value, k.began); return nil }, nil)
 	}
 	return k
+}
+
+// zeroes tells whether k is a discard or write-zeroes of that range.
+func (k *call) zeroes(op storage.Op, offset, length int64) bool {
+	return k.request.Op == op && !op.Transfers() && k.request.Offset == offset && k.request.Length == length
+}
+
+// zeroing tells whether such a request is in flight.
+func (w *world) zeroing(op storage.Op, offset, length int64) bool {
+	for _, c := range w.clients {
+		for _, k := range c.calls {
+			if k.zeroes(op, offset, length) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (c *client) memory(k *call) []byte {
@@ -150,6 +208,12 @@ func (c *client) judge(k *call, words *ipc.Words) {
 	case reply.Kind == storage.KindPoison && deaths >= storage.AttemptsMax:
 		w.result.Poisoned++
 		return
+	case k.effects > 0 && k.request.Op != storage.OpFlush && (reply.Kind != k.last.Kind || reply.Errno != k.last.Errno || reply.Done != k.last.Done):
+		w.fail(fmt.Errorf("client %d: %v was answered %+v, but the device said %+v", c.number, k.request, reply, k.last))
+		return
+	case reply.Kind == storage.KindIO && k.last.Kind == storage.KindIO:
+		w.result.Failed++ // what it was to write may or may not be there
+		return
 	case reply.Kind != storage.KindOK:
 		w.fail(fmt.Errorf("client %d: %v was answered %v after %d deaths", c.number, k.request, reply.Kind, deaths))
 		return
@@ -158,9 +222,11 @@ func (c *client) judge(k *call, words *ipc.Words) {
 		return
 	}
 	w.result.Answered++
-	w.result.Replayed += k.effects - 1
+	if k.request.Op != storage.OpFlush {
+		w.result.Replayed += k.effects - 1
+	}
 	switch k.request.Op {
-	case storage.OpWrite:
+	case storage.OpWrite, storage.OpDiscard, storage.OpWriteZeroes:
 		w.eachBlock(k, func(h *History, _ []byte) error { h.WriteEnds(k.value, now); return nil }, nil)
 	case storage.OpRead:
 		w.eachBlock(k, func(h *History, block []byte) error {

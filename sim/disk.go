@@ -29,7 +29,12 @@ type transfer struct {
 	op   storage.Operation
 	dev  *device
 	done int // bytes moved
+	// ends is where a fault strikes, at the end of a block; -1: nowhere.
+	ends int
 }
+
+// errnoIO is EIO, which faults give.
+const errnoIO = 5
 
 // device is one server's open description of the disk; a storage.Device.
 type device struct {
@@ -43,7 +48,7 @@ type device struct {
 func (d *disk) open() *device { return &device{disk: d, buffers: make(map[int][]byte)} }
 
 func (d *device) Info() storage.Info {
-	return storage.Info{Size: int64(len(d.disk.data)), BlockSize: blockBytes, Writable: true}
+	return storage.Info{Size: int64(len(d.disk.data)), BlockSize: blockBytes, Writable: true, Discard: true}
 }
 
 func (d *device) Attach(mem []byte) int {
@@ -74,7 +79,7 @@ func (d *device) Submit(op *storage.Operation) bool {
 
 func (d *device) Reap(done []storage.Completion) int {
 	for i := range d.queued {
-		d.disk.running = append(d.disk.running, &transfer{op: d.queued[i], dev: d})
+		d.disk.running = append(d.disk.running, d.disk.start(&d.queued[i], d))
 	}
 	d.queued = d.queued[:0]
 	n := copy(done, d.finished)
@@ -85,27 +90,45 @@ func (d *device) Reap(done []storage.Completion) int {
 func (d *device) Wakeup() int  { return -1 }
 func (d *device) Close() error { return nil }
 
+// start begins an operation, and decides whether a fault strikes it: then it ends
+// short, with an error.
+func (d *disk) start(op *storage.Operation, dev *device) *transfer {
+	w := d.world
+	t := &transfer{op: *op, dev: dev, ends: -1}
+	if w.plan.Faults > 0 && op.Op.Ranged() && w.rng.Float64() < w.plan.Faults {
+		t.ends = w.rng.IntN(int(op.Length)/blockBytes) * blockBytes
+		w.result.Faults++
+	}
+	return t
+}
+
 // step moves a piece of a random operation, and ends it after its last piece:
 // so operations complete in any order.
 func (d *disk) step() {
 	i := d.world.rng.IntN(len(d.running))
 	t := d.running[i]
-	if t.done < len(t.op.Mem) {
-		if d.world.released(t.op.Mem) {
+	if t.done < int(t.op.Length) && t.done != t.ends {
+		if len(t.op.Mem) > 0 && d.world.released(t.op.Mem) {
 			d.world.fail(fmt.Errorf("operation %d touches memory that the server has let go of", t.op.Tag))
 		}
-		mem := t.op.Mem[t.done : t.done+pieceBytes]
-		at := t.op.Offset + int64(t.done)
-		if t.op.Op == storage.OpWrite {
-			copy(d.data[at:], mem)
-		} else {
-			copy(mem, d.data[at:])
+		part := d.data[t.op.Offset+int64(t.done):][:pieceBytes]
+		switch t.op.Op {
+		case storage.OpRead:
+			copy(t.op.Mem[t.done:], part)
+		case storage.OpWrite:
+			copy(part, t.op.Mem[t.done:])
+		default:
+			clear(part)
 		}
 		t.done += pieceBytes
 		return
 	}
 	d.running[i] = d.running[len(d.running)-1]
 	d.running = d.running[:len(d.running)-1]
-	d.world.executed(&t.op)
-	t.dev.finished = append(t.dev.finished, storage.Completion{Tag: t.op.Tag, Done: t.op.Length})
+	end := storage.Completion{Tag: t.op.Tag, Done: int64(t.done)}
+	if t.ends >= 0 {
+		end.Kind, end.Errno = storage.KindIO, errnoIO
+	}
+	d.world.executed(&t.op, &end)
+	t.dev.finished = append(t.dev.finished, end)
 }

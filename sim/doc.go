@@ -16,6 +16,10 @@
 //   - Each block is an atomic register over the whole run, see History: no
 //     acknowledged write is undone, and no old value comes back.
 //   - A request takes effect at most once more than there were deaths in its life.
+//   - An error of the device, and what it had done until then, is reported for the
+//     request it struck and for no other.
+//   - A client that breaks the protocol loses its session, and nobody else anything.
+//   - A server that is drained leaves nothing that its successor executes again.
 //   - Memory of a dead client is not touched once the server has let go of it.
 //   - Nobody hangs.
 //

@@ -1,6 +1,9 @@
 package sim
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 func TestHistory(t *testing.T) {
 	write := func(h *History, v uint64, began, ended int64) {
@@ -9,8 +12,11 @@ func TestHistory(t *testing.T) {
 			h.WriteEnds(v, ended)
 		}
 	}
+	undone := false // as a read already shows
 	read := func(t *testing.T, h *History, v uint64, began, ended int64) {
-		if err := h.Read(v, began, ended); err != nil {
+		if err := h.Read(v, began, ended); errors.Is(err, errNotAtomic) {
+			undone = true
+		} else if err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -28,6 +34,11 @@ func TestHistory(t *testing.T) {
 		{"an acknowledged write is undone", false, func(t *testing.T, h *History) {
 			write(h, 1, 0, 1)
 			read(t, h, 0, 2, 3)
+		}},
+		{"an acknowledged write is undone by zeroes", false, func(t *testing.T, h *History) {
+			write(h, zeroMark+1, 0, 1)
+			write(h, 1, 2, 3)
+			read(t, h, 0, 4, 5)
 		}},
 		{"an overwritten value comes back", false, func(t *testing.T, h *History) {
 			write(h, 1, 0, 1)
@@ -51,6 +62,25 @@ func TestHistory(t *testing.T) {
 			read(t, h, 0, 1, 5)
 			read(t, h, 1, 2, 6)
 		}},
+		{"zeroed data comes back", false, func(t *testing.T, h *History) {
+			write(h, 1, 0, 1)
+			write(h, zeroMark+1, 2, 3)
+			read(t, h, 1, 4, 5)
+		}},
+		{"zeroed twice, written between", true, func(t *testing.T, h *History) {
+			write(h, zeroMark+1, 0, 1)
+			read(t, h, 0, 2, 3)
+			write(h, 1, 4, 5)
+			read(t, h, 1, 6, 7)
+			write(h, zeroMark+2, 8, 9)
+			read(t, h, 0, 10, 11)
+		}},
+		{"an unanswered zeroing appears and vanishes", false, func(t *testing.T, h *History) {
+			write(h, 1, 0, 1)
+			write(h, zeroMark+1, 2, never)
+			read(t, h, 0, 3, 4)
+			read(t, h, 1, 5, 6)
+		}},
 		{"a later read sees the older value", false, func(t *testing.T, h *History) {
 			write(h, 1, 0, 10)
 			read(t, h, 1, 1, 2)
@@ -60,8 +90,9 @@ func TestHistory(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			h := NewHistory()
+			undone = false
 			c.run(t, h)
-			if err := h.Check(); (err == nil) != c.atomic {
+			if err := h.Check(); (err == nil && !undone) != c.atomic {
 				t.Errorf("got %v, want atomic=%v", err, c.atomic)
 			}
 		})

@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/quintet-os/quintet/internal/unix"
@@ -22,6 +23,7 @@ type incarnation struct {
 	epoll    *unix.Epoll
 	byClient map[*client]*ipc.Session
 	asleep   bool
+	draining bool
 	budget   uint64 // ticks of idleness before sleep
 }
 
@@ -37,6 +39,13 @@ func (w *world) birth() {
 	}
 	w.server = s
 	s.core = server.NewCore(s.sessions)
+	s.core.Failed = func(session *ipc.Session, err error) {
+		c := w.clients[session.ID]
+		if !c.hostile {
+			w.fail(fmt.Errorf("the session of client %d ended: %w", c.number, err))
+		}
+		c.ended = true
+	}
 	s.volume = s.core.AddVolume("disk", s.device)
 	s.run(func() {
 		for i, c := range w.clients {
@@ -78,9 +87,31 @@ func (s *incarnation) bury() {
 	}
 }
 
+// retire ends a drained server in order, for a successor.
+func (s *incarnation) retire() {
+	w := s.world
+	if len(w.disk.running)+len(s.device.queued)+len(s.device.finished) > 0 {
+		w.fail(fmt.Errorf("server %d is drained, with operations in its device", s.number))
+	}
+	w.server = nil
+	w.result.Upgrades++
+	w.trace("server retires", s.number, s.writes)
+	if err := s.epoll.Close(); err != nil {
+		w.fail(err)
+	}
+}
+
 // step is one turn of the server's loop.
 func (s *incarnation) step() {
 	w := s.world
+	switch {
+	case s.draining && s.core.Drained():
+		s.retire()
+		return
+	case !s.draining && w.result.Upgrades < w.plan.Upgrades && w.rng.IntN(100) == 0:
+		s.draining = true
+		s.core.Drain()
+	}
 	s.run(func() {
 		if s.asleep || w.rng.IntN(4) == 0 {
 			err := s.epoll.Wait(0, func(token int32) {
@@ -111,7 +142,7 @@ func (s *incarnation) step() {
 func (s *incarnation) drop(c *client) {
 	session := s.byClient[c]
 	s.run(func() {
-		if err := session.Err(); err != nil {
+		if err := session.Err(); err != nil && !c.hostile {
 			s.world.fail(err)
 		}
 		s.sessions.Remove(session)

@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"errors"
 	"flag"
 	"math/rand/v2"
 	"os"
@@ -31,7 +32,7 @@ func mustRun(t *testing.T, p Plan) Result {
 	if err != nil {
 		t.Fatalf("%+v: %v", p, err)
 	}
-	if want := p.Sessions * p.Requests; r.ClientDeaths == 0 && r.Answered+r.Poisoned != want {
+	if want := p.Sessions * p.Requests; r.ClientDeaths+r.Ended == 0 && r.Answered+r.Failed+r.Poisoned != want {
 		t.Fatalf("%+v: %d of %d requests were answered", p, r.Answered, want)
 	}
 	return r
@@ -139,6 +140,11 @@ func random(s uint64) Plan {
 	if r.IntN(3) == 0 {
 		p.Clients = Deaths{Chance: 0.01 * r.Float64(), Max: p.Servers.Max + 1}
 	}
+	if r.IntN(2) == 0 {
+		p.Faults = 0.2 * r.Float64()
+	}
+	p.Hostile = max(0, r.IntN(4)-2)
+	p.Upgrades = r.IntN(3)
 	return p
 }
 
@@ -149,7 +155,7 @@ func TestRandomDeaths(t *testing.T) {
 	}
 	first := rand.Uint64()
 	t.Logf("replay one with -seed N; the first is %d", first)
-	var deaths, replayed, answered, poisoned, clients int
+	var deaths, replayed, answered, poisoned, clients, failed, ended, upgrades int
 	for i := range uint64(scale(400, 100_000)) {
 		r := mustRun(t, random(first+i))
 		deaths += len(r.ServerWrites) - 1
@@ -157,26 +163,74 @@ func TestRandomDeaths(t *testing.T) {
 		replayed += r.Replayed
 		answered += r.Answered
 		poisoned += r.Poisoned
+		failed += r.Failed
+		ended += r.Ended
+		upgrades += r.Upgrades
 	}
 	t.Logf("%d deaths of servers, %d of clients; %d requests answered, %d executed again, %d refused as poison",
 		deaths, clients, answered, replayed, poisoned)
-	if deaths == 0 || replayed == 0 || clients == 0 {
-		t.Error("the storm killed nobody, or nothing was executed again")
+	t.Logf("%d requests failed by the device, %d sessions ended for a broken protocol, %d upgrades", failed, ended, upgrades)
+	if deaths == 0 || replayed == 0 || clients == 0 || failed == 0 || ended == 0 || upgrades == 0 {
+		t.Error("the storm left something out")
+	}
+}
+
+// TestUpgrade replaces drained servers, again and again: nothing is executed twice.
+func TestUpgrade(t *testing.T) {
+	upgrades := 0
+	for s := range uint64(20) {
+		p := Plan{Seed: s, Sessions: 3, Slots: 4, Requests: 60, Blocks: 6, Upgrades: 10}
+		r := mustRun(t, p)
+		if r.Replayed != 0 || len(r.ServerWrites) != 1 {
+			t.Fatalf("%+v: upgrades without deaths: %+v", p, r)
+		}
+		upgrades += r.Upgrades
+	}
+	if upgrades < 20 {
+		t.Errorf("%d upgrades in 20 runs", upgrades)
+	}
+}
+
+// TestDeviceFaults fails operations of the device, at any length.
+func TestDeviceFaults(t *testing.T) {
+	failed := 0
+	for s := range uint64(20) {
+		failed += mustRun(t, Plan{Seed: s, Sessions: 3, Slots: 4, Requests: 60, Blocks: 6, Faults: 0.2}).Failed
+	}
+	if failed == 0 {
+		t.Error("no request failed")
+	}
+}
+
+// TestHostileNeighbours has all clients but one break the protocol, and kills the
+// server at each of its writes: that one gets all its replies.
+func TestHostileNeighbours(t *testing.T) {
+	p := small
+	p.Sessions, p.Hostile = 3, 2
+	for n := 1; ; n++ {
+		p.Servers.At = map[int]int{1: n}
+		r := mustRun(t, p)
+		if r.Ended != p.Hostile || r.Answered < p.Requests {
+			t.Fatalf("%+v: %+v", p, r)
+		}
+		if len(r.ServerWrites) == 1 {
+			return
+		}
 	}
 }
 
 // TestOracleSeesMissingFence lets successors start while their predecessor's
-// operations still run. Somebody must notice.
+// operations still run. An acknowledged write must be undone then, and noticed.
 func TestOracleSeesMissingFence(t *testing.T) {
 	for s := range uint64(400) {
 		p := random(s)
 		p.NoFence = true
-		p.Clients = Deaths{}
+		p.Clients, p.Faults, p.Hostile, p.Upgrades = Deaths{}, 0, 0, 0
 		p.Servers.Chance, p.Servers.Max = 0.03, 50
-		if _, err := Run(p); err != nil {
+		if _, err := Run(p); errors.Is(err, errNotAtomic) {
 			t.Logf("seed %d: %v", s, err)
 			return
 		}
 	}
-	t.Error("400 runs without the fence, and nothing was noticed")
+	t.Error("400 runs without the fence, and no write was undone")
 }

@@ -3,6 +3,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/quintet-os/quintet/internal/crashpoint"
 	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/storage"
 )
 
@@ -26,7 +28,10 @@ type Plan struct {
 	Limit    int // requests of a session in flight; 0: the server's default
 	Servers  Deaths
 	Clients  Deaths
-	NoFence  bool // a successor does not wait for its predecessor's operations
+	Faults   float64 // probability that an operation of the device fails, short
+	Hostile  int     // so many clients break the protocol halfway
+	Upgrades int     // servers that are drained and replaced
+	NoFence  bool    // a successor does not wait for its predecessor's operations
 }
 
 // Deaths says who dies where. The zero value kills nobody.
@@ -48,6 +53,10 @@ type Result struct {
 	Answered     int
 	Replayed     int // executions beyond the first
 	Poisoned     int
+	Faults       int // operations of the device that failed
+	Failed       int // requests answered with an error of the device
+	Ended        int // sessions ended by the server
+	Upgrades     int
 	Trace        uint64 // hash of all events
 }
 
@@ -118,7 +127,9 @@ func (w *world) turn() {
 	switch n := w.rng.IntN(len(w.clients) + 3); {
 	case n < len(w.clients):
 		c := w.clients[n]
-		if !c.dead {
+		if c.ended {
+			w.endOf(c)
+		} else if !c.dead {
 			c.step()
 		} else if !c.gone && w.rng.IntN(8) == 0 {
 			w.bury(c)
@@ -132,6 +143,18 @@ func (w *world) turn() {
 	case w.plan.NoFence || len(w.disk.running) == 0:
 		w.birth()
 	}
+}
+
+// endOf does what the supervisor does when a server has ended a session.
+func (w *world) endOf(c *client) {
+	if c.gone {
+		return
+	}
+	if err := c.ipc.Err(); !errors.Is(err, ipc.ErrSession) {
+		w.fail(fmt.Errorf("client %d broke the protocol, its session was ended, and it sees %v", c.number, err))
+	}
+	w.result.Ended++
+	w.bury(c)
 }
 
 // bury does what the supervisor does when a client has died. Without a server
@@ -214,14 +237,16 @@ func inside(whole, part []byte) bool {
 }
 
 // executed counts an effect for the request that the operation belongs to.
-func (w *world) executed(op *storage.Operation) {
+func (w *world) executed(op *storage.Operation, end *storage.Completion) {
 	w.trace("executed", int(op.Op), int(op.Offset))
 	for _, c := range w.clients {
 		for _, k := range c.calls {
 			if op.Op == storage.OpFlush && k.request.Op == storage.OpFlush {
 				k.effects++ // flushes have no identity: one counts for all in flight
-			} else if len(op.Mem) > 0 && k.request.Op == op.Op && &c.memory(k)[0] == &op.Mem[0] {
+			} else if len(op.Mem) > 0 && k.request.Op == op.Op && &c.memory(k)[0] == &op.Mem[0] ||
+				op.Op.Ranged() && k.zeroes(op.Op, op.Offset, op.Length) {
 				k.effects++
+				k.last = *end
 			}
 		}
 	}
