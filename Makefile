@@ -44,9 +44,9 @@ check: ## format, vet and build on both architectures, staticcheck, direction of
 	$(GO) tool staticcheck ./...
 	$(GO) test ./internal/archtest/
 
-bench: build ## print the benchmark tables, beside C, fio and Unix sockets; BENCH=ipc or BENCH=storage for one
+bench: build ## print the benchmark tables, beside C, fio, Unix sockets and Linux; BENCH=ext4, ipc or storage for one
 	tools/install-packages bench
-	$(if $(BENCH),bin/quintet bench $(BENCH),bin/quintet bench ipc && bin/quintet bench storage)
+	$(if $(BENCH),bin/quintet bench $(BENCH),bin/quintet bench ipc && bin/quintet bench storage && bin/quintet bench ext4)
 
 clean: ## remove what was built
 	rm -rf bin

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/quintet-os/quintet/bench/peer"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // TestMain lets the benchmarks start this test binary as their sides.
@@ -51,6 +53,46 @@ func TestAllPartsMeasure(t *testing.T) {
 	var back []Row
 	if err := json.Unmarshal([]byte(text.String()), &back); err != nil || len(back) != len(rows) {
 		t.Errorf("%d of %d rows came back from JSON: %v", len(back), len(rows), err)
+	}
+}
+
+// The ext4 benchmarks run to the end on small volumes, and leave nothing mounted.
+func TestExt4PartsMeasure(t *testing.T) {
+	testenv.RequireRoot(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	dir := t.TempDir()
+	var progress strings.Builder
+	v := &volumes{Options: Options{Rounds: 1, Duration: time.Millisecond, Dir: dir, Progress: &progress}.withDefaults(), entries: []int{1, 100}, sizes: []int64{64 << 20}}
+	rows, err := v.all(ctx)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, progress.String())
+	}
+	if strings.Contains(progress.String(), "left out") {
+		testenv.Skip(t, progress.String())
+	}
+	for _, row := range rows {
+		if !strings.Contains(row.Name, "memory") && (row.Value <= 0 || row.PeerValue <= 0) {
+			t.Errorf("row %+v measured nothing", row)
+		}
+	}
+	if len(rows) < 20 {
+		t.Errorf("only %d rows", len(rows))
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) > 0 {
+		t.Errorf("%v is left behind, %v", left, err)
+	}
+	if mounts, err := os.ReadFile("/proc/self/mounts"); err != nil || strings.Contains(string(mounts), dir) {
+		t.Errorf("something is still mounted, %v", err)
+	}
+	loops, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, loop := range loops {
+		if text, err := os.ReadFile(loop); err == nil && strings.Contains(string(text), dir) {
+			t.Errorf("%s is still on %s", loop, text)
+		}
 	}
 }
 

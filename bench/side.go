@@ -39,6 +39,15 @@ type task struct {
 	CPU      int    // for the thread that calls or serves, or anyCPU
 	Geometry ipc.Geometry
 
+	// Of the ext4 benchmarks.
+	Files      string // what is used: one of the kinds of sides
+	Work       string // what is done
+	Image      string // path; empty: a volume in memory
+	Mountpoint string // directory
+	Entries    int    // of the directory in the image
+	Direct     bool   // past the page cache
+	Note       string // for the conditions
+
 	wrap []string // command that the measuring side is started under
 }
 
@@ -55,6 +64,7 @@ var sides = map[string]func(task) (any, error){
 	"queue-scq":     queueSCQ,
 	"queue-channel": queueChannel,
 	"volume":        useVolume,
+	"ext4":          useFiles,
 }
 
 // RunSide plays the role that a benchmark started this process for, and reports

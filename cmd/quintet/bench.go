@@ -15,6 +15,7 @@ import (
 
 // suites are the benchmarks by name.
 var suites = map[string]func(context.Context, bench.Options) ([]bench.Row, error){
+	"ext4":    bench.Ext4,
 	"ipc":     bench.IPC,
 	"storage": bench.Storage,
 }
@@ -23,8 +24,8 @@ func newBench(s *settings) *cobra.Command {
 	var o bench.Options
 	b := &cobra.Command{
 		Use:       "bench " + strings.Join(names(suites), "|"),
-		Short:     "Measure this machine, beside C programs, Unix sockets and fio",
-		Args:      usage(1, 1, "the name of a benchmark: "+strings.Join(names(suites), " or ")),
+		Short:     "Measure this machine, beside C programs, Unix sockets, fio and Linux",
+		Args:      usage(1, 1, "the name of a benchmark: "+strings.Join(names(suites), ", ")),
 		ValidArgs: names(suites),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			suite, ok := suites[args[0]]
