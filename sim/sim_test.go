@@ -219,6 +219,16 @@ func TestHostileNeighbours(t *testing.T) {
 	}
 }
 
+// TestContention has many clients at a few blocks while servers die early and
+// often: what a dead server had started must come before all that waits, or a
+// write that somebody has read is repeated after a later one.
+func TestContention(t *testing.T) {
+	for s := range uint64(scale(150, 20_000)) {
+		p := Plan{Seed: s, Sessions: 6, Slots: 2, Requests: 20, Blocks: 3, Servers: Deaths{Chance: 0.05, Max: 100}}
+		mustRun(t, p)
+	}
+}
+
 // TestOracleSeesMissingFence lets successors start while their predecessor's
 // operations still run. An acknowledged write must be undone then, and noticed.
 func TestOracleSeesMissingFence(t *testing.T) {
