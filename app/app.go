@@ -6,9 +6,9 @@
 //
 // Purpose: it turns the supervisor's descriptors into sessions with servers. A
 // session survives the death of its server: calls in flight return when a
-// successor has answered them, once, and the program does nothing for it. It
-// also survives the supervisor for as long as its server lives; only new
-// sessions and grants then fail, with broker.ErrDisconnected.
+// successor has answered them, once, and the program does nothing for it. It ends
+// with the supervisor, whose end is that of all servers: calls then return an
+// error of storage.KindClosed, and Connect finds the next one.
 //
 // Trust: the supervisor, and the servers with the data they are asked to keep.
 // No server can write this process's memory, but for the regions granted to it.
@@ -35,6 +35,8 @@ type App struct {
 	mu      sync.Mutex
 	volumes map[uint64]*Volume
 	early   map[uint64]string // sessions that ended before they were entered
+	closed  bool              // by Close
+	lost    bool              // the supervisor has gone
 }
 
 // Option changes how Connect connects.
@@ -68,7 +70,23 @@ func Connect(ctx context.Context, opts ...Option) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
+	go a.watch()
 	return a, nil
+}
+
+// watch ends all sessions when the supervisor has gone: nobody would replace
+// their servers.
+func (a *App) watch() {
+	<-a.broker.Gone()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.lost = true
+	if a.closed {
+		return
+	}
+	for _, v := range a.volumes {
+		v.ipc.Fail(ipc.ReasonRevoked, broker.ErrDisconnected.Error())
+	}
 }
 
 // ended marks a session that the system has ended, for a server that could not
@@ -93,6 +111,7 @@ func (a *App) Broker() *broker.Client { return a.broker }
 // error of storage.KindClosed.
 func (a *App) Close() error {
 	a.mu.Lock()
+	a.closed = true
 	var open []*Volume
 	for _, v := range a.volumes {
 		open = append(open, v)

@@ -151,6 +151,9 @@ func (a *App) enter(v *Volume) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.volumes[v.id] = v
+	if a.lost {
+		v.ipc.Fail(ipc.ReasonRevoked, broker.ErrDisconnected.Error())
+	}
 	if reason, ended := a.early[v.id]; ended {
 		delete(a.early, v.id)
 		v.ipc.Fail(ipc.ReasonRevoked, reason)

@@ -53,7 +53,7 @@ func (s *server) launch() {
 		err = s.offerVolumes(p)
 		if err != nil {
 			p.kill()
-			go p.bury()
+			s.sup.reaping.Go(func() { p.bury() })
 		}
 	}
 	if err != nil {
@@ -65,7 +65,7 @@ func (s *server) launch() {
 	}
 	if s.stopping {
 		p.kill()
-		go p.bury()
+		s.sup.reaping.Go(func() { p.bury() })
 		s.sup.changed.Broadcast()
 		return
 	}
@@ -77,7 +77,7 @@ func (s *server) launch() {
 	// Answered last, and so the sign that all of the above has been taken.
 	p.send(&broker.Status{Server: s.config.Name}, func() { s.stands(p) }, false, s.status.fd)
 	s.standby = p
-	go s.watchDeath(p)
+	s.sup.reaping.Go(func() { s.watchDeath(p) })
 	go s.receive(p)
 	s.ensure()
 }

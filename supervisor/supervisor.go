@@ -50,6 +50,7 @@ type Supervisor struct {
 	state    *stateDir
 	listener *net.UnixListener
 	launcher *sandbox.Launcher
+	reaping  sync.WaitGroup // of server processes, after their end
 
 	mu           sync.Mutex
 	changed      *sync.Cond // any change of a server's processes
@@ -222,6 +223,7 @@ func (s *Supervisor) Close() error {
 	}
 	s.mu.Unlock()
 	stopped.Wait()
+	s.reaping.Wait()
 	s.mu.Lock()
 	for app := range s.applications {
 		_ = app.conn.Close()

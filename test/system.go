@@ -46,23 +46,32 @@ type System struct {
 // test ends it.
 func Up(t testing.TB, binary, topology string) *System {
 	t.Helper()
-	s := &System{t: t, Dir: shortDir(t), done: make(chan struct{})}
-	file := filepath.Join(s.Dir, "quintet.yaml")
-	if err := os.WriteFile(file, []byte(topology), 0o600); err != nil {
+	s := &System{t: t, Dir: shortDir(t)}
+	if err := os.WriteFile(filepath.Join(s.Dir, "quintet.yaml"), []byte(topology), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.up = exec.Command(binary, "up", "--verbose", "--state", s.Dir, "--file", file)
-	s.up.Stdout, s.up.Stderr = &s.log, &s.log
-	if err := s.up.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { s.err = s.up.Wait(); close(s.done) }()
+	s.start(binary)
 	t.Cleanup(func() {
 		s.Down()
 		if t.Failed() {
 			t.Logf("log of the system:\n%s", tail(s.log.String()))
 		}
 	})
+	return s
+}
+
+// start starts the supervisor and waits until the system serves.
+func (s *System) start(binary string) {
+	s.t.Helper()
+	file := filepath.Join(s.Dir, "quintet.yaml")
+	s.done = make(chan struct{})
+	s.up = exec.Command(binary, "up", "--verbose", "--state", s.Dir, "--file", file)
+	s.up.Stdout, s.up.Stderr = &s.log, &s.log
+	if err := s.up.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	up, done := s.up, s.done
+	go func() { s.err = up.Wait(); close(done) }()
 	s.Until("all servers serve and have standbys", func(state *supervisor.State) bool {
 		for _, server := range state.Servers {
 			if server.Phase != supervisor.PhaseServing || server.Standby && !server.Warm {
@@ -71,7 +80,15 @@ func Up(t testing.TB, binary, topology string) *System {
 		}
 		return true
 	})
-	return s
+}
+
+// KillSupervisor kills the supervisor with SIGKILL.
+func (s *System) KillSupervisor() {
+	s.t.Helper()
+	if err := s.up.Process.Kill(); err != nil {
+		s.t.Fatal(err)
+	}
+	<-s.done
 }
 
 // shortDir is a temporary directory whose path leaves room for a socket's name.

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// ErrDisconnected: the supervisor's connection is gone. Sessions that stand go
-// on as long as their server lives.
+// ErrDisconnected: the supervisor's connection is gone, and with it
+// all servers and sessions.
 var ErrDisconnected = errors.New("broker: the supervisor has gone")
 
 // ErrAbsent: no supervisor listens at the socket.

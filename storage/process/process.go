@@ -20,7 +20,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"time"
 
@@ -38,9 +37,6 @@ const (
 	fencesMax = 16
 	// tellMax is how long a takeover may take to answer what was in flight.
 	tellMax = 5 * time.Millisecond
-	// orphanMax is how long a server without a supervisor waits for requests
-	// before it ends.
-	orphanMax = 30 * time.Second
 )
 
 // Process is one storage server process.
@@ -62,7 +58,6 @@ type Process struct {
 	stop       context.CancelFunc
 
 	draining, final bool
-	orphanedAt      time.Duration // by the loop's clock; 0 while there is a supervisor
 	err             error
 }
 
@@ -95,7 +90,7 @@ func Run(conn *broker.Conn, degraded []string) error {
 		for m := range inbox {
 			p.loop.Post(func() { p.handle(m) })
 		}
-		p.loop.Post(p.orphaned)
+		p.loop.Post(p.stop) // the supervisor has gone, and with it whoever would replace this process
 	}()
 	if err := p.loop.Run(ctx); err != nil {
 		return err
@@ -258,9 +253,7 @@ func (p *Process) tell(now time.Duration) {
 	}
 	p.told = true
 	p.takeover.AnsweredNs = time.Now().UnixNano()
-	if err := p.conn.Send(0, &p.takeover); err != nil && p.orphanedAt == 0 {
-		p.orphaned()
-	}
+	p.report(&p.takeover)
 }
 
 // beat is called by the loop: it shows that the server lives, and what it has
@@ -269,12 +262,6 @@ func (p *Process) beat(now time.Duration) {
 	p.tell(now)
 	p.flush()
 	p.status.Beat()
-	if p.orphanedAt == 0 {
-		return
-	}
-	if now-p.orphanedAt > orphanMax || p.allClosed() {
-		p.stop()
-	}
 }
 
 // flush adds what the core has counted since the last call to the status.
@@ -285,20 +272,7 @@ func (p *Process) flush() {
 	p.status.Add(broker.CountRead, total.BytesRead-p.total.BytesRead)
 	p.status.Add(broker.CountWritten, total.BytesWritten-p.total.BytesWritten)
 	p.status.Add(broker.CountErrors, total.Errors-p.total.Errors)
-	if p.orphanedAt != 0 && total.Requests != p.total.Requests {
-		p.orphanedAt = p.loop.Now()
-	}
 	p.total = total
-}
-
-// orphaned is called when the supervisor has gone: whoever has a session keeps
-// it as long as he uses it.
-func (p *Process) orphaned() { p.orphanedAt = p.loop.Now() }
-
-func (p *Process) allClosed() bool {
-	open := false
-	p.set.All(func(s *ipc.Session) { open = open || s.Err() == nil && !s.ClientClosed() })
-	return !open
 }
 
 // drained ends the process once nothing is left to do. Without a successor the
@@ -318,11 +292,11 @@ func (p *Process) drained() {
 
 // failed reports a session whose client broke the protocol.
 func (p *Process) failed(s *ipc.Session, reason error) {
-	err := p.conn.Send(0, &broker.SessionFailed{Session: s.ID, Reason: reason.Error()})
-	if err != nil && !errors.Is(err, io.ErrClosedPipe) && p.orphanedAt == 0 {
-		p.orphaned()
-	}
+	p.report(&broker.SessionFailed{Session: s.ID, Reason: reason.Error()})
 }
+
+// report tells the supervisor something. One that has gone is noticed by read.
+func (p *Process) report(body broker.Body) { _ = p.conn.Send(0, body) }
 
 // closeAll closes descriptors and returns err, for the ways out of a function
 // that has taken them over.
