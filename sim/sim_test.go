@@ -220,8 +220,7 @@ func TestHostileNeighbours(t *testing.T) {
 }
 
 // TestContention has many clients at a few blocks while servers die early and
-// often: what a dead server had started must come before all that waits, or a
-// write that somebody has read is repeated after a later one.
+// often, so that most of what a successor finds conflicts with something else.
 func TestContention(t *testing.T) {
 	for s := range uint64(scale(150, 20_000)) {
 		p := Plan{Seed: s, Sessions: 6, Slots: 2, Requests: 20, Blocks: 3, Servers: Deaths{Chance: 0.05, Max: 100}}
