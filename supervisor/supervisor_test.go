@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -231,5 +232,33 @@ func TestStateDirIsHeldOnce(t *testing.T) {
 	s := start(t)
 	if _, err := New(s.config); !errors.Is(err, ErrBusy) {
 		t.Errorf("a second supervisor: %v", err)
+	}
+}
+
+// TestPardon: a SIGKILL from outside is nobody's fault; a crash and a hang are
+// the fault of what was being executed.
+func TestPardon(t *testing.T) {
+	s := start(t)
+	store := s.servers[0]
+	for _, c := range []struct {
+		name   string
+		end    func(p *process)
+		pardon bool
+	}{
+		{"killed", func(p *process) { p.kill() }, true},
+		{"crashed", func(p *process) { _ = p.box.Pidfd.Signal(syscall.SIGQUIT) }, false}, // the runtime dumps and exits
+		{"hung", func(p *process) { _ = p.box.Pidfd.Signal(syscall.SIGSTOP) }, false},
+	} {
+		s.mu.Lock()
+		generation := store.generation
+		c.end(store.active)
+		for store.generation == generation {
+			s.changed.Wait()
+		}
+		if store.pardon != c.pardon {
+			t.Errorf("%s: pardoned %v, want %v", c.name, store.pardon, c.pardon)
+		}
+		s.mu.Unlock()
+		wait(t, s)
 	}
 }
