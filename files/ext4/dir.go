@@ -49,7 +49,15 @@ func (f *FS) dirBlock(i *inode, n uint32, kind uint64) (*buffer.Buffer, error) {
 	if m.hole() || m.Unwritten {
 		return nil, &disk.CorruptError{Structure: "directory", Ino: i.ino, Detail: "has a hole"}
 	}
-	return f.cache.Get(m.Physical, i.key(kind), dirVerifier{f, i, kind})
+	b, err := f.cache.Get(m.Physical, 0, nil)
+	if key := i.key(kind); err == nil && !b.VerifiedAs(key) {
+		if err := (dirVerifier{f, i, kind}).Verify(m.Physical, b.Data); err != nil {
+			b.Release()
+			return nil, err
+		}
+		b.SetVerified(key)
+	}
+	return b, err
 }
 
 // dirBlocks is the length of a directory.

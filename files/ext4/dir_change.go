@@ -9,6 +9,7 @@ import (
 // d.mu; the caller writes d.
 func (t *tx) addName(d *inode, name string, ino uint32, typ uint8) error {
 	f := t.f
+	d.names++
 	if d.d.Has(disk.FlagIndex) && !f.noDir {
 		return t.addIndexed(d, name, ino, typ)
 	}
@@ -91,6 +92,7 @@ func (t *tx) addToLeaf(d *inode, b *buffer.Buffer, name string, ino uint32, typ 
 
 // removeName deletes an entry that find found.
 func (t *tx) removeName(d *inode, e entry) error {
+	d.names++
 	if err := t.modify(e.buf); err != nil {
 		return err
 	}
@@ -106,6 +108,7 @@ func (t *tx) removeName(d *inode, e entry) error {
 
 // setName makes an existing entry lead to another inode.
 func (t *tx) setName(d *inode, e entry, ino uint32, typ uint8) error {
+	d.names++
 	if err := t.modify(e.buf); err != nil {
 		return err
 	}

@@ -93,6 +93,9 @@ func refuse(k Kind, op string, ino uint32, name string) error {
 
 // KindOf is the kind of a refused operation, or 0 for any other error.
 func KindOf(err error) Kind {
+	if e, ok := err.(*Error); ok {
+		return e.Kind
+	}
 	var e *Error
 	if errors.As(err, &e) {
 		return e.Kind

@@ -36,6 +36,22 @@ func (f *FS) nameHash(version uint8, name []byte) (major, minor uint32, err erro
 	return disk.NameHash(f.sb.HashVersion(version), f.sb.HashSeed, name)
 }
 
+// descendTo follows the hash of a name from the root to a leaf.
+func (f *FS) descendTo(d *inode, p *htreePath, name string) (hash uint32, err error) {
+	b, err := f.dirBlock(d, 0, keyIndexRoot)
+	if err != nil {
+		return 0, err
+	}
+	root := disk.IndexRoot(b.Data)
+	if hash, _, err = f.nameHash(root.HashVersion(), []byte(name)); err != nil {
+		b.Release()
+		return 0, disk.At(err, d.ino, b.Block())
+	}
+	p.frames[0] = frame{buf: b, node: root}
+	p.n = 1
+	return hash, f.descendFrom(d, p, hash)
+}
+
 // descend follows hash from the root to a leaf.
 func (f *FS) descend(d *inode, p *htreePath, hash uint32) error {
 	b, err := f.dirBlock(d, 0, keyIndexRoot)
@@ -44,6 +60,11 @@ func (f *FS) descend(d *inode, p *htreePath, hash uint32) error {
 	}
 	p.frames[0] = frame{buf: b, node: disk.IndexRoot(b.Data)}
 	p.n = 1
+	return f.descendFrom(d, p, hash)
+}
+
+// descendFrom goes on below the root, which p begins with.
+func (f *FS) descendFrom(d *inode, p *htreePath, hash uint32) error {
 	levels := p.frames[0].node.Levels()
 	for {
 		l := &p.frames[p.n-1]
@@ -59,17 +80,6 @@ func (f *FS) descend(d *inode, p *htreePath, hash uint32) error {
 		p.frames[p.n] = frame{buf: b, node: disk.IndexNode(b.Data)}
 		p.n++
 	}
-}
-
-// root gives the hash of a name by the version in the root of d.
-func (f *FS) indexHash(d *inode, name string) (major, minor uint32, err error) {
-	b, err := f.dirBlock(d, 0, keyIndexRoot)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer b.Release()
-	major, minor, err = f.nameHash(disk.IndexRoot(b.Data).HashVersion(), []byte(name))
-	return major, minor, disk.At(err, d.ino, b.Block())
 }
 
 // next advances the path to the following leaf and returns the hash it begins
@@ -99,12 +109,9 @@ func (f *FS) next(d *inode, p *htreePath) (hash uint32, ok bool, err error) {
 
 // findIndexed locates an entry through the index.
 func (f *FS) findIndexed(d *inode, name string) (entry, error) {
-	hash, _, err := f.indexHash(d, name)
-	if err != nil {
-		return entry{}, err
-	}
 	var p htreePath
-	if err := f.descend(d, &p, hash); err != nil {
+	hash, err := f.descendTo(d, &p, name)
+	if err != nil {
 		return entry{}, err
 	}
 	defer p.release()

@@ -86,14 +86,9 @@ func (t *tx) packLeaf(d *inode, b *buffer.Buffer, list []hashed) {
 
 // addIndexed adds an entry through the index, splitting what is full.
 func (t *tx) addIndexed(d *inode, name string, ino uint32, typ uint8) error {
-	f := t.f
-	hash, _, err := f.indexHash(d, name)
-	if err != nil {
-		return err
-	}
 	for range indexSplitsMax {
 		var p htreePath
-		if err := f.descend(d, &p, hash); err != nil {
+		if _, err := t.f.descendTo(d, &p, name); err != nil {
 			return err
 		}
 		done, err := t.addAlong(d, &p, name, ino, typ)
@@ -139,12 +134,8 @@ func (f *FS) indexFull(d *inode, name string) (bool, error) {
 	if !full {
 		return false, nil
 	}
-	hash, _, err := f.indexHash(d, name)
-	if err != nil {
-		return false, err
-	}
 	var p htreePath
-	if err := f.descend(d, &p, hash); err != nil {
+	if _, err := f.descendTo(d, &p, name); err != nil {
 		return false, err
 	}
 	defer p.release()

@@ -24,6 +24,7 @@ type renaming struct {
 	oldName, newName string
 	src, dst         *inode // dst is nil when the new name is free
 	entry            entry  // the old name
+	oldSeen, newSeen uint64 // names of the directories when they were looked at
 	unlock           func()
 }
 
@@ -85,22 +86,14 @@ func (f *FS) Rename(op *Op, oldDir uint32, oldName string, newDir uint32, newNam
 func (r *renaming) lock() error {
 	f := r.f
 	for range lookupTriesMax {
-		src, dst, err := r.lookup()
+		dst, err := r.lookup()
 		if err != nil {
 			return err
 		}
-		if err := r.checkLoop(src, dst); err != nil {
+		src := r.entry.ino
+		if err := r.refer(src, dst); err != nil {
+			r.entry.buf.Release()
 			return err
-		}
-		if r.src, err = f.inode(src); err != nil {
-			return err
-		}
-		r.dst = nil
-		if dst != 0 {
-			if r.dst, err = f.inode(dst); err != nil {
-				f.put(r.src)
-				return err
-			}
 		}
 		unlock, err := f.lock(r.oldDir, r.newDir, r.src, r.dst)
 		if err == nil {
@@ -109,6 +102,8 @@ func (r *renaming) lock() error {
 				return nil
 			}
 			unlock()
+		} else {
+			r.entry.buf.Release()
 		}
 		r.put()
 		if r.oldDir.state.Load() != inodeReady || r.newDir.state.Load() != inodeReady {
@@ -116,6 +111,23 @@ func (r *renaming) lock() error {
 		}
 	}
 	return refuse(KindStale, "rename", r.oldDir.ino, r.oldName)
+}
+
+// refer takes references to both inodes.
+func (r *renaming) refer(src, dst uint32) (err error) {
+	if err := r.checkLoop(src, dst); err != nil {
+		return err
+	}
+	if r.src, err = r.f.inode(src); err != nil {
+		return err
+	}
+	r.dst = nil
+	if dst != 0 {
+		if r.dst, err = r.f.inode(dst); err != nil {
+			r.f.put(r.src)
+		}
+	}
+	return err
 }
 
 func (r *renaming) put() {
@@ -131,26 +143,36 @@ func (r *renaming) release() {
 	r.put()
 }
 
-// lookup finds the inodes of both names, each directory locked for a moment.
-func (r *renaming) lookup() (src, dst uint32, err error) {
+// lookup finds the old name's entry and the inode of the new name, each
+// directory locked for a moment.
+func (r *renaming) lookup() (dst uint32, err error) {
 	r.oldDir.mu.RLock()
-	src, err = r.f.lookup(r.oldDir, r.oldName)
+	r.entry, err = r.f.find(r.oldDir, r.oldName)
+	r.oldSeen = r.oldDir.names
 	r.oldDir.mu.RUnlock()
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	r.newDir.mu.RLock()
 	dst, err = r.f.lookup(r.newDir, r.newName)
+	r.newSeen = r.newDir.names
 	r.newDir.mu.RUnlock()
 	if KindOf(err) == KindNotExist {
-		return src, 0, nil
+		return 0, nil
 	}
-	return src, dst, err
+	if err != nil {
+		r.entry.buf.Release()
+	}
+	return dst, err
 }
 
 // verify reports whether, with everything locked, the names still lead to the
 // same inodes, and keeps the old name's entry.
 func (r *renaming) verify(src, dst uint32) bool {
+	if r.oldDir.names == r.oldSeen && r.newDir.names == r.newSeen {
+		return true
+	}
+	r.entry.buf.Release()
 	e, err := r.f.find(r.oldDir, r.oldName)
 	if err != nil {
 		return false
@@ -305,6 +327,9 @@ func (r *renaming) apply(t *tx) error {
 func (r *renaming) removeOld(t *tx) error {
 	if r.oldDir != r.newDir || r.dst != nil {
 		return t.removeName(r.oldDir, r.entry)
+	}
+	if e, ok := r.f.scan(r.entry.buf, r.oldName); ok {
+		return t.removeName(r.oldDir, e) // pinned by r.entry
 	}
 	e, err := r.f.find(r.oldDir, r.oldName)
 	if err != nil {

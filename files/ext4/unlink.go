@@ -109,21 +109,31 @@ func (t *tx) unlinked(i *inode) error {
 func (f *FS) lockChild(d *inode, name string) (*inode, entry, func(), error) {
 	for range lookupTriesMax {
 		d.mu.RLock()
-		ino, err := f.lookup(d, name)
+		found, err := f.find(d, name)
+		seen := d.names
 		d.mu.RUnlock()
 		if err != nil {
 			return nil, entry{}, nil, err
 		}
+		ino := found.ino
 		if ino == d.ino {
+			found.buf.Release()
 			return nil, entry{}, nil, &disk.CorruptError{Structure: "directory", Ino: d.ino, Detail: "contains itself"}
 		}
 		i, err := f.inode(ino)
-		if err != nil && KindOf(err) != KindStale {
-			return nil, entry{}, nil, err
+		if err != nil {
+			found.buf.Release()
+			if KindOf(err) != KindStale {
+				return nil, entry{}, nil, err
+			}
 		}
 		stale := err
 		if i != nil {
 			unlock, err := f.lock(d, i)
+			if err == nil && d.names == seen {
+				return i, found, unlock, nil
+			}
+			found.buf.Release()
 			if err == nil {
 				e, err := f.find(d, name)
 				if err == nil && e.ino == ino {
