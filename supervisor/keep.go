@@ -149,7 +149,9 @@ func (s *session) offer(p *process) {
 }
 
 func (s *session) offerRegion(r *region, p *process) {
-	p.send(&r.body, func() { s.server.regionMapped(r, p) }, false, r.fd)
+	body := r.body
+	body.Pin = s.server.sup.mayPin()
+	p.send(&body, func() { s.server.regionMapped(r, p) }, false, r.fd)
 }
 
 // settle answers the grants that wait for the active process. Supervisor.mu is

@@ -50,7 +50,9 @@ type Supervisor struct {
 	state    *stateDir
 	listener *net.UnixListener
 	launcher *sandbox.Launcher
-	reaping  sync.WaitGroup // of server processes, after their end
+	// lockedMax is the limit of locked memory, in bytes.
+	lockedMax uint64
+	reaping   sync.WaitGroup // of server processes, after their end
 
 	mu           sync.Mutex
 	changed      *sync.Cond // any change of a server's processes
@@ -107,6 +109,9 @@ func (s *Supervisor) open() error {
 	}
 	if s.launcher, err = sandbox.NewLauncher(); err != nil {
 		return err
+	}
+	if s.lockedMax, _, err = unix.Limits(unix.LimitLocked); err != nil {
+		return fmt.Errorf("read the limit of locked memory: %w", err)
 	}
 	if err := s.listen(); err != nil {
 		return err
@@ -257,6 +262,16 @@ func (s *Supervisor) find(volume string) (*server, int) {
 		}
 	}
 	return nil, 0
+}
+
+// mayPin tells whether standbys may pin all that is granted without taking from
+// what the active servers may lock: without privileges they share one limit.
+func (s *Supervisor) mayPin() bool {
+	var granted int64
+	for app := range s.applications {
+		granted += app.granted
+	}
+	return uint64(granted) <= s.lockedMax/2
 }
 
 func (s *Supervisor) serverByName(name string) *server {

@@ -97,6 +97,9 @@ type (
 	}
 	// Region attaches payload memory to a session. Descriptor: the memory.
 	Region struct {
+		// Pin: a standby is to pin it now, not when it takes over.
+		Pin bool `json:"pin,omitempty"`
+
 		Session   uint64 `json:"session"`
 		Region    int    `json:"region"`
 		Bytes     int64  `json:"bytes"`

@@ -139,7 +139,7 @@ func (p *Process) addRegion(body *broker.Region, fd int) error {
 	s.ipc.AddRegion(&ipc.Region{
 		ID: body.Region, Mem: segment.Mem, Writable: body.Writable, Delegable: body.Delegable,
 	})
-	if !p.active {
+	if body.Pin && !p.active {
 		p.core.PinRegion(s.ipc, body.Region)
 	}
 	return segment.CloseFD()
