@@ -90,7 +90,7 @@ func TestLifetimes(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	lives := 60
 	if os.Getenv("QUINTET_LONG") != "" {
-		lives = 2000
+		lives = 400
 	}
 	image := newToyImage(t)
 	sb := make([]byte, toyBlockSize)

@@ -17,6 +17,10 @@ var ErrNoCredits = errors.New("jbd2: the transaction has no room for more credit
 // of this journal may hold. Split the operation, or use a larger journal.
 var ErrTooLarge = errors.New("jbd2: operation is larger than a transaction of this journal can be")
 
+// ErrBusy is returned by Flush and Close when the volume is being changed all
+// the while: stop the operations first.
+var ErrBusy = errors.New("jbd2: the volume is being changed while its journal is emptied")
+
 // ErrClosed is returned for operations on a journal that was closed.
 var ErrClosed = errors.New("jbd2: the journal is closed")
 

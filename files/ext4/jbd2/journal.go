@@ -2,7 +2,6 @@ package jbd2
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +18,9 @@ const (
 	reserveBlocks = 64
 	// stagingBytesMax bounds the memory a commit gathers its log writes in.
 	stagingBytesMax = 1 << 20
+	// flushRoundsMax is how often Flush begins again because something was
+	// changed meanwhile.
+	flushRoundsMax = 100
 	// commitInterval is the age at which Run commits the running transaction.
 	commitInterval = 5 * time.Second
 )
@@ -31,7 +33,8 @@ type Options struct {
 	// with metadata_csum: they become features of the journal, as Linux does it.
 	Wide, Checksums bool
 	// OnAbort, if set, is called once when the journal gives up, on the
-	// goroutine that met the error and with no lock of the journal held.
+	// goroutine that met the error, which may be committing: it may call
+	// nothing of the journal's but Err.
 	OnAbort func(error)
 }
 
@@ -183,20 +186,16 @@ func (j *Journal) Close() error {
 
 // Flush commits what is running, writes everything home, and marks the log
 // empty, so that the volume is consistent without it.
+// Errors: *AbortError; ErrBusy when others keep changing the volume.
 func (j *Journal) Flush() error {
-	if err := j.CommitRunning(); err != nil {
-		return err
-	}
-	for {
-		done, err := j.checkpoint(0)
-		if err != nil {
-			return err
-		}
-		if done {
-			break
-		}
+	for range flushRoundsMax {
 		if err := j.CommitRunning(); err != nil {
 			return err
+		}
+		if done, err := j.checkpoint(0); err != nil {
+			return err
+		} else if done {
+			break
 		}
 	}
 	j.commitMu.Lock()
@@ -204,7 +203,7 @@ func (j *Journal) Flush() error {
 	j.mu.Lock()
 	if len(j.live) != 0 || j.running != nil && !j.running.empty() {
 		j.mu.Unlock()
-		return errors.New("jbd2: the volume is being changed while it is flushed")
+		return ErrBusy
 	}
 	j.sb.Start = 0
 	j.sb.Sequence = j.next
