@@ -93,6 +93,9 @@ func (r *renaming) lock() error {
 		src := r.entry.ino
 		if err := r.refer(src, dst); err != nil {
 			r.entry.buf.Release()
+			if KindOf(err) == KindStale && r.changed() {
+				continue // it was removed after it was found
+			}
 			return err
 		}
 		unlock, err := f.lock(r.oldDir, r.newDir, r.src, r.dst)
@@ -111,6 +114,16 @@ func (r *renaming) lock() error {
 		}
 	}
 	return refuse(KindStale, "rename", r.oldDir.ino, r.oldName)
+}
+
+// changed reports whether entries of a directory have changed since lookup.
+func (r *renaming) changed() bool {
+	r.oldDir.mu.RLock()
+	changed := r.oldDir.names != r.oldSeen
+	r.oldDir.mu.RUnlock()
+	r.newDir.mu.RLock()
+	defer r.newDir.mu.RUnlock()
+	return changed || r.newDir.names != r.newSeen
 }
 
 // refer takes references to both inodes.
