@@ -231,3 +231,36 @@ func TestPowerLossInDeepFile(t *testing.T) {
 	}
 	t.Logf("%d crash states", r.sweep(crashtest.Sweep{Seed: seed, Tear: 1024, Samples: samples}, fsck))
 }
+
+// TestPowerLossDuringRecovery crashes the recovery from a crash: while the
+// journal is replayed, and while files that had lost their last name, but were
+// held open, are freed.
+func TestPowerLossDuringRecovery(t *testing.T) {
+	_, steps, samples, fsck := sweepSize()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := newCrashRun(t, seed, 8<<20, ext4.FormatOptions{BlockSize: 1024}, 1<<20)
+	r.syncing = 2
+	for range steps {
+		r.step(true)
+	}
+	for i := range 5 {
+		var file ext4.Attr
+		name := fmt.Sprintf("orphan%d", i)
+		r.do("create "+name, func() (err error) { file, err = r.f.Create(r.op(), ext4.Root, name, 0o644); return err })
+		r.do("write "+name, func() error { _, err := r.f.WriteAt(r.op(), file.Ino, make([]byte, 50_000), 0); return err })
+		if err := r.f.Hold(file.Ino); err != nil {
+			t.Fatal(err)
+		}
+		r.do("unlink "+name, func() error { return r.f.Unlink(r.op(), ext4.Root, name) })
+	}
+	r.sync()
+	last := len(r.trees) - 1
+	recovery := crashtest.NewRecorder(r.recorder.Image.Clone())
+	recovery.Mark(crashMark{promised: last, began: last})
+	if _, err := r.recover(recovery); err != nil {
+		t.Fatal(err)
+	}
+	r.recorder = recovery
+	t.Logf("%d crash states of %d writes", r.sweep(crashtest.Sweep{Seed: seed, Tear: 1024, Samples: samples * 3}, fsck), recovery.Writes())
+}

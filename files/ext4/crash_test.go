@@ -15,6 +15,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4"
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
+	"github.com/quintet-os/quintet/storage"
 )
 
 // crashChunk is the piece of a file whose content is compared at once: no
@@ -235,7 +236,7 @@ func (r *crashRun) fsync(ino uint32) {
 }
 
 // recover opens an image, reads all of it, and closes it.
-func (r *crashRun) recover(m *crashtest.Image) (crashTree, error) {
+func (r *crashRun) recover(m storage.Volume) (crashTree, error) {
 	f, err := ext4.Open(m, ext4.Options{CacheBytes: 1 << 20, Now: func() time.Time { return r.now }})
 	if err != nil {
 		return nil, fmt.Errorf("recovery: %w", err)
