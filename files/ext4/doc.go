@@ -15,7 +15,7 @@
 // the whole file system on the read path; an operation holds the locks of the
 // inodes it works on. Lock order: renameMu; inodes, in the order of their
 // numbers; a handle of the journal; then, within it and each for a moment, a
-// group, the orphan list, the shard of the inode cache, the superblock, the
+// group, the superblock, the orphan list, the shard of the inode cache, the
 // buffer cache. Whoever holds a handle waits for no inode.
 //
 // Power loss: a change is one transaction of the journal, or, if it is long

@@ -228,15 +228,21 @@ func (f *FS) ref(i *inode) {
 func (f *FS) put(i *inode) {
 	s := f.inodes.shard(i.ino)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	i.refs--
-	if i.refs > 0 {
-		return
+	var spare span
+	if i.refs == 0 {
+		spare, i.spare = i.spare, span{} // nobody else has i
+		s.rest(i)
 	}
-	if i.spare.n > 0 { // nobody else has i
-		f.unhold(i.spare)
-		i.spare = span{}
+	s.mu.Unlock()
+	if spare.n > 0 {
+		f.unhold(spare)
 	}
+}
+
+// rest keeps an inode that nobody uses, in the place of an older one if there
+// are many.
+func (s *inodeShard) rest(i *inode) {
 	if s.table[i.ino] != i {
 		return
 	}

@@ -283,13 +283,20 @@ func (f *FS) dropSpare(i *inode) {
 func (f *FS) dropSpares() {
 	for k := range f.inodes.shards {
 		s := &f.inodes.shards[k]
+		var spares []span
 		s.mu.Lock()
 		for _, i := range s.table {
 			if i.mu.TryLock() {
-				f.dropSpare(i)
+				if i.spare.n > 0 {
+					spares = append(spares, i.spare)
+					i.spare = span{}
+				}
 				i.mu.Unlock()
 			}
 		}
 		s.mu.Unlock()
+		for _, p := range spares { // a group's lock comes before a shard's
+			f.unhold(p)
+		}
 	}
 }
