@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -70,10 +71,12 @@ func (m *model) mount() {
 	m.f = f
 }
 
+// failure is how a model gives up, so that the sequence can be made shorter.
+type failure string
+
 func (m *model) fail(format string, args ...any) {
-	m.t.Helper()
 	last := m.log[max(0, len(m.log)-12):]
-	m.t.Fatalf("%s\nlast operations:\n%s", fmt.Sprintf(format, args...), strings.Join(last, "\n"))
+	panic(failure(fmt.Sprintf("%s\nlast of %d operations:\n%s", fmt.Sprintf(format, args...), len(m.log), strings.Join(last, "\n"))))
 }
 
 func (m *model) op() *ext4.Op {
@@ -253,7 +256,10 @@ func (m *model) check() {
 	m.remount()
 	m.compare()
 	m.expect(m.f.Close(), 0)
-	mustBeClean(m.t, m.volume)
+	r, err := ext4.Check(m.volume)
+	if err != nil || !r.Clean() {
+		m.fail("check: %v %+v", err, r)
+	}
 	path := writeImage(m.t, m.volume)
 	defer func() {
 		if m.t.Failed() {
@@ -261,6 +267,51 @@ func (m *model) check() {
 		}
 	}()
 	ext4test.Fsck(m.t, path)
+}
+
+// play runs the given steps of a sequence and returns what went wrong. What a
+// step does depends on its number and on what it finds.
+func play(t testing.TB, seed uint64, size int64, o ext4.FormatOptions, long bool, steps []int) (wrong string) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case failure:
+			wrong = string(r)
+		default:
+			panic(r)
+		}
+	}()
+	m := newModel(t, seed, size, o)
+	m.long = long
+	for _, k := range steps {
+		m.rng = rand.New(rand.NewPCG(seed, uint64(k)))
+		m.step()
+		if k%500 == 250 {
+			m.remount()
+		}
+	}
+	m.check()
+	return ""
+}
+
+// reduce leaves out steps, in ever smaller pieces, as long as something still
+// goes wrong.
+func reduce(steps []int, wrong func([]int) bool) []int {
+	for piece := len(steps) / 2; piece > 0; {
+		shorter := false
+		for at := 0; at+piece <= len(steps); {
+			without := append(slices.Clone(steps[:at]), steps[at+piece:]...)
+			if wrong(without) {
+				steps, shorter = without, true
+			} else {
+				at += piece
+			}
+		}
+		if !shorter {
+			piece /= 2
+		}
+	}
+	return steps
 }
 
 func TestRandomOperationsMatchTheModel(t *testing.T) {
@@ -282,15 +333,16 @@ func TestRandomOperationsMatchTheModel(t *testing.T) {
 			for range rounds {
 				seed := rand.Uint64()
 				t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-					m := newModel(t, seed, c.size, c.o)
-					m.long = c.long
-					for k := range 1500 {
-						m.step()
-						if k%500 == 250 {
-							m.remount()
-						}
+					steps := make([]int, 1500)
+					for k := range steps {
+						steps[k] = k
 					}
-					m.check()
+					run := func(steps []int) string { return play(t, seed, c.size, c.o, c.long, steps) }
+					if wrong := run(steps); wrong != "" {
+						t.Log(wrong)
+						steps = reduce(steps, func(s []int) bool { return run(s) != "" })
+						t.Fatalf("%d steps are enough:\n%s", len(steps), run(steps))
+					}
 				})
 			}
 		})
