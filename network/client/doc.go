@@ -1,21 +1,14 @@
 // Package client is the client's side of the network server: a port that sends
-// and receives raw frames, and on top of it a TCP/IP stack in the calling
-// process, which hands out the standard library's connections.
+// and receives raw frames.
 //
 // # Invariants
 //
 //   - The place of a frame in the send ring is the number of its buffer, and so it
 //     is for received frames: the rings are the only bookkeeping of buffers.
-//   - What the stack keeps is never shared memory: received frames are copied once,
-//     and only the copy is looked at.
-//   - A frame that finds the send ring full waits in a bounded queue of the
-//     endpoint; nothing else is queued in this process.
 //
 // # Locks
 //
-// Port.mu guards sending and is a leaf. Receiving belongs to one goroutine, that
-// of the endpoint. Endpoint.mu guards the dispatcher and is not held while a
-// packet is delivered.
+// Port.mu guards sending and is a leaf. Receiving belongs to one goroutine.
 //
 // # Trust
 //

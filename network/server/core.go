@@ -122,6 +122,9 @@ func (c *Core) serve(p *port) (worked bool) {
 	if !p.mapped() {
 		return c.awaitRegion(p)
 	}
+	// Posted buffers are taken whether or not they are needed: what lies in a ring
+	// keeps the session from sleeping.
+	p.collect()
 	done := 0
 	for ; done < turnFrames && c.copies > 0; done++ {
 		if !p.take() {

@@ -18,13 +18,16 @@
 // # Back-pressure
 //
 // A frame for a receiver without an empty buffer stays at the head of its
-// sender's ring, and the sender is not looked at meanwhile. That costs the
-// sender's other frames time, so each receiver has a purse of patience: at most
-// patienceMax, which is spent while somebody waits for it and refilled at a
-// sixteenth of the time that passes. When it is spent, frames for that receiver
-// are dropped while it is full. So a port that does not empty its buffers costs
-// those who talk to it a sixteenth of their time at most, and the others nothing.
-// Copies of flooded frames never wait. A port over its rate waits in the same way.
+// sender's ring, and the sender is not looked at meanwhile. A sender that has
+// lately talked to that receiver only waits until the receiver has emptied no
+// buffer for aloneMax: nobody else loses by it. For any other sender the wait
+// costs those behind the frame, so each receiver has a purse of patience: at most
+// patienceMax, which is spent while such a sender waits and refilled at a
+// sixteenth of the time that passes. When the wait is over, frames for that
+// receiver are dropped while it is full. So a port that does not empty its buffers
+// costs those who talk to others too a sixteenth of their time at most, and the
+// others nothing. Copies of flooded frames never wait. A port over its rate waits
+// in the same way.
 //
 // # Trust
 //

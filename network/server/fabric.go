@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/quintet-os/quintet/network"
@@ -80,10 +81,10 @@ func (f *fabric) remove(p *port) {
 			delete(f.learned, at)
 		}
 	}
-	for i, q := range f.ports {
-		if q == p {
-			f.ports = append(f.ports[:i:i], f.ports[i+1:]...)
-			break
+	f.ports = slices.DeleteFunc(f.ports, func(q *port) bool { return q == p })
+	for _, q := range f.ports {
+		if q.talks.to == p {
+			q.talks.to = nil
 		}
 	}
 }

@@ -37,6 +37,7 @@ func (c *Core) forward(p *port) (done bool) {
 		p.counters.LearnRefused++
 	}
 	if dst != nil {
+		p.talks.note(dst, c.now)
 		c.deliver(dst, f, network.DropFull)
 		return true
 	}

@@ -3,6 +3,12 @@ package server
 import "time"
 
 const (
+	// aloneMax is how long a sender that talks to nobody else waits for a receiver
+	// that empties no buffer at all. It is half of TCP's shortest retransmission
+	// timeout.
+	aloneMax = 100 * time.Millisecond
+	// aloneAfter is how long a sender must have talked to one receiver only.
+	aloneAfter = 10 * time.Millisecond
 	// patienceMax is how long senders wait for a receiver that has not kept anybody
 	// waiting before; it is well below the shortest retransmission timeout of TCP.
 	patienceMax = 20 * time.Millisecond
@@ -18,9 +24,10 @@ const (
 
 // hold is why a port is not looked at: a receiver is full, or a time has not come.
 type hold struct {
-	active bool
-	dst    *port // nil: until only
-	until  time.Duration
+	dst   *port // nil: until only
+	since time.Duration
+	until time.Duration
+	alone bool // nobody else's frames can be behind this one: dst pays nothing
 }
 
 // patience is a receiver's purse; see the package comment.
@@ -43,8 +50,22 @@ func (w *patience) settle(now time.Duration) {
 // holdFor keeps p with its frame until dst has room, and returns false if dst has
 // been waited for long enough.
 func (c *Core) holdFor(p, dst *port) bool {
+	if dst.lost() {
+		return false
+	}
+	if dst.fullAt < 0 {
+		dst.fullAt = c.now
+	}
+	if p.alone(dst, c.now) {
+		until := dst.fullAt + aloneMax
+		if c.now >= until {
+			return false
+		}
+		c.hold(p, hold{dst: dst, until: until, alone: true})
+		return true
+	}
 	dst.patience.settle(c.now)
-	if dst.lost() || dst.patience.left < patienceMin {
+	if dst.patience.left < patienceMin {
 		return false
 	}
 	dst.patience.waiting++
@@ -52,8 +73,37 @@ func (c *Core) holdFor(p, dst *port) bool {
 	return true
 }
 
+// talks remembers to whom p sends.
+type talks struct {
+	to     *port
+	at     time.Duration // of the last frame to it
+	others time.Duration // of the last frame to somebody else
+}
+
+func (t *talks) note(dst *port, now time.Duration) {
+	if t.to != dst {
+		t.others, t.to = t.at, dst
+	}
+	t.at = now
+}
+
+// pause takes out a time in which p could not talk to anybody.
+func (t *talks) pause(d time.Duration) {
+	t.at += d
+	t.others += d
+}
+
+// alone tells whether p has lately sent to dst only, so that there is nobody
+// whose frames would wait behind those for dst.
+func (p *port) alone(dst *port, now time.Duration) bool {
+	if p.talks.to != dst {
+		return now-p.talks.at > aloneAfter
+	}
+	return now-p.talks.others > aloneAfter
+}
+
 func (c *Core) hold(p *port, h hold) {
-	h.active = true
+	h.since = c.now
 	p.hold = h
 	p.counters.Held++
 	c.held = append(c.held, p)
@@ -80,6 +130,9 @@ func (c *Core) over(p *port) bool {
 	if h.dst.lost() || h.dst.room() {
 		return true
 	}
+	if h.alone {
+		return c.now >= h.until
+	}
 	h.dst.patience.settle(c.now)
 	return h.dst.patience.left == 0
 }
@@ -87,10 +140,11 @@ func (c *Core) over(p *port) bool {
 func (c *Core) release(i int) {
 	p := c.held[i]
 	c.held = append(c.held[:i], c.held[i+1:]...)
-	if dst := p.hold.dst; dst != nil {
+	if dst := p.hold.dst; dst != nil && !p.hold.alone {
 		dst.patience.settle(c.now)
 		dst.patience.waiting--
 	}
+	p.talks.pause(c.now - p.hold.since)
 	p.hold = hold{}
 	c.sessions.Release(p.session)
 }
@@ -99,10 +153,11 @@ func (c *Core) release(i int) {
 func (c *Core) Deadline() (at time.Duration, ok bool) {
 	for i, p := range c.held {
 		until := p.hold.until
-		if p.hold.dst != nil {
-			until = c.now + min(holdPoll, p.hold.dst.patience.left)
-		} else if p.mem == nil {
+		switch {
+		case p.hold.alone || p.mem == nil:
 			until = min(until, c.now+holdPoll)
+		case p.hold.dst != nil:
+			until = c.now + min(holdPoll, p.hold.dst.patience.left)
 		}
 		if i == 0 || until < at {
 			at = until

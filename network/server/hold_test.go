@@ -50,7 +50,9 @@ func TestAFullReceiverHoldsTheSender(t *testing.T) {
 func TestPatienceEnds(t *testing.T) {
 	b := newBench(t, hosts(3)...)
 	from, stuck, third := b.sides[0], b.sides[1], b.sides[2]
+	from.send(from.to(third, 0))
 	fill(from, stuck)
+	third.received()
 	from.send(from.to(stuck, 100))
 	f := from.to(third, 101)
 	from.send(f)
@@ -66,6 +68,28 @@ func TestPatienceEnds(t *testing.T) {
 	if n := stuck.drops()[network.DropFull]; n != 1 {
 		t.Errorf("%d frames dropped for want of room", n)
 	}
+}
+
+func TestWhoTalksToOneOnlyWaitsLonger(t *testing.T) {
+	b := newBench(t, hosts(2)...)
+	from, slow := b.sides[0], b.sides[1]
+	fill(from, slow)
+	from.send(from.to(slow, 100))
+	b.Settle()
+	b.Now += 99 * time.Millisecond
+	b.Settle()
+	if drops := slow.drops(); drops != [network.DropsEnd]uint64{} {
+		t.Fatalf("drops while the receiver may still come: %v", drops)
+	}
+	b.Now += time.Millisecond
+	b.Settle()
+	if n := slow.drops()[network.DropFull]; n != 1 {
+		t.Fatalf("%d frames dropped for want of room", n)
+	}
+	slow.received()
+	f := from.to(slow, 101)
+	from.send(f)
+	b.expect(f, 1)
 }
 
 func TestFloodsNeverWait(t *testing.T) {
@@ -134,5 +158,14 @@ func TestRateHoldsTheSender(t *testing.T) {
 	}
 	if from.drops() != to.drops() || to.drops() != [network.DropsEnd]uint64{} {
 		t.Errorf("drops: %v, %v", from.drops(), to.drops())
+	}
+}
+
+// What lies in a ring keeps its session from sleeping.
+func TestPostedBuffersAreTakenAtOnce(t *testing.T) {
+	b := newBench(t, hosts(1)...)
+	b.Step()
+	if n := b.sides[0].Session.Out(network.RingPost).Available(); n != 0 {
+		t.Errorf("%d posted buffers are left in the ring", n)
 	}
 }

@@ -31,6 +31,8 @@ type port struct {
 	taken    bool
 	hold     hold
 	patience patience
+	fullAt   time.Duration // since when somebody has waited for an empty buffer; -1: there was one
+	talks    talks
 	rate     bucket
 
 	learned  int // addresses in the fabric's table that are behind this port
@@ -52,7 +54,8 @@ func newPort(s *ipc.Session, cfg network.PortConfig, f *fabric) *port {
 	for _, v := range cfg.Trunk {
 		p.trunk[v>>6] |= 1 << (v & 63)
 	}
-	p.patience.left = patienceMax
+	p.patience.left, p.fullAt = patienceMax, -1
+	p.talks = talks{at: -aloneAfter - 1, others: -aloneAfter - 1}
 	p.rate = newBucket(&cfg)
 	return p
 }
@@ -124,6 +127,7 @@ func (p *port) collect() {
 		}
 		p.empty[p.tail&uint64(len(p.empty)-1)] = b.Offset
 		p.tail++
+		p.fullAt = -1
 	}
 }
 
