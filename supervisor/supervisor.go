@@ -31,11 +31,9 @@ package supervisor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -122,48 +120,6 @@ func (s *Supervisor) open() error {
 		each.ensure()
 	}
 	return nil
-}
-
-// listen makes the control socket. One that a killed supervisor left is removed:
-// the lock says that its owner is gone.
-func (s *Supervisor) listen() error {
-	path := SocketPath(s.state.path)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove the socket of an earlier supervisor: %w", err)
-	}
-	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
-	if err != nil {
-		return fmt.Errorf("listen for applications: %w; a shorter --state may help, socket paths have at most 107 bytes", err)
-	}
-	if err := os.Chmod(path, socketMode(s.config.Topology)); err != nil {
-		_ = l.Close()
-		return fmt.Errorf("set the mode of the control socket: %w", err)
-	}
-	s.listener = l
-	return nil
-}
-
-// Run accepts applications and watches the servers until ctx ends or a client
-// asks for the end of the system.
-func (s *Supervisor) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	s.mu.Lock()
-	s.down = cancel
-	s.mu.Unlock()
-	stop := context.AfterFunc(ctx, func() { _ = s.listener.Close() })
-	defer stop()
-	go s.watchBeats(ctx)
-	for {
-		conn, err := s.listener.AcceptUnix()
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("accept applications: %w", err)
-		}
-		s.admit(broker.NewConn(conn))
-	}
 }
 
 func (s *Supervisor) watchBeats(ctx context.Context) {
