@@ -53,15 +53,17 @@ func (s *server) activeDied(p *process) {
 	s.activateAt = time.Now().Add(s.serving.failed())
 }
 
-// beat kills the active process if its heartbeat stands still, and any process
-// that leaves a message unanswered, for longer than hangMax. Supervisor.mu is
-// held.
+// beat kills the active process if its heartbeat stands still, and a standby that
+// leaves a message unanswered, for longer than hangMax. The active process may
+// well leave one unanswered: it lets go of a session only when a device, slow as
+// it may be, has. Supervisor.mu is held.
 func (s *server) beat(now time.Time, hangMax time.Duration) {
 	for _, p := range s.processes() {
-		age := p.unanswered(now)
+		var age time.Duration
 		if p == s.active {
-			silent := min(s.status.silence(), now.Sub(s.activatedAt))
-			age = max(age, silent)
+			age = min(s.status.silence(), now.Sub(s.activatedAt))
+		} else {
+			age = p.unanswered(now)
 		}
 		if age > hangMax {
 			s.kills++
