@@ -15,11 +15,12 @@ type Row struct {
 	Name  string  `json:"name"`
 	Unit  string  `json:"unit"`
 	Value float64 `json:"value"`
-	// Peer names the other side; empty when there is none.
-	Peer      string  `json:"peer,omitempty"`
-	PeerValue float64 `json:"peer_value,omitempty"`
+	// Peer names the other side; empty when there is none, and then PeerValue and
+	// Ratio are zero. Every row has every key, for readers that index them.
+	Peer      string  `json:"peer"`
+	PeerValue float64 `json:"peer_value"`
 	// Ratio is Value over PeerValue.
-	Ratio      float64    `json:"ratio,omitempty"`
+	Ratio      float64    `json:"ratio"`
 	Conditions Conditions `json:"conditions"`
 }
 
