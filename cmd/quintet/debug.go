@@ -7,23 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/quintet-os/quintet/files/ext4"
 	"github.com/quintet-os/quintet/files/ext4/inspect"
 )
-
-func adviseMkfs(err error) error {
-	switch {
-	case errors.Is(err, inspect.ErrSize):
-		return fmt.Errorf("%w: %w: say --size, such as --size 1G", errUsage, err)
-	case errors.Is(err, inspect.ErrHolds):
-		return fmt.Errorf("%w: --force overwrites it", err)
-	case errors.Is(err, ext4.KindInvalid):
-		return fmt.Errorf("%w: %w: the block size must be 1024, 2048 or 4096, the label at most 16 bytes, and at most 50 percent reserved", errUsage, err)
-	case errors.Is(err, ext4.KindNoSpace):
-		return fmt.Errorf("%w: the journal, with at least 1024 blocks, and the inodes do not fit: make the image larger", err)
-	}
-	return err
-}
 
 func newDebug(s *settings) *cobra.Command {
 	c := &cobra.Command{Use: "debug", Short: "Look into what Quintet keeps, without its servers", Args: usage(1, -1, "the kind of thing: ext4")}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quintet-os/quintet/files/ext4"
 	"github.com/quintet-os/quintet/files/ext4/inspect"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
@@ -91,6 +93,21 @@ or a loop device is using is not overwritten at all.`,
 	flags.Var(&journal, "journal", "size of the journal (default: by the size of the file system)")
 	flags.Float64Var(&reserved, "reserved", 5, "`percent` of the blocks that only the superuser may use")
 	return c
+}
+
+// adviseMkfs adds what can be done about an error.
+func adviseMkfs(err error) error {
+	switch {
+	case errors.Is(err, inspect.ErrSize):
+		return fmt.Errorf("%w: %w: say --size, such as --size 1G", errUsage, err)
+	case errors.Is(err, inspect.ErrHolds):
+		return fmt.Errorf("%w: --force overwrites it", err)
+	case errors.Is(err, ext4.KindInvalid):
+		return fmt.Errorf("%w: %w: the block size must be 1024, 2048 or 4096, the label at most 16 bytes, and at most 50 percent reserved", errUsage, err)
+	case errors.Is(err, ext4.KindNoSpace):
+		return fmt.Errorf("%w: the journal, with at least 1024 blocks, and the inodes do not fit: make the image larger", err)
+	}
+	return err
 }
 
 func newFsck(s *settings) *cobra.Command {

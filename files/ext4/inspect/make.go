@@ -184,6 +184,6 @@ func content(path string) string {
 	}
 	defer m.Close()
 	s := m.FileSystem()
-	used := uint64(s.Inodes-s.FreeInodes) - uint64(m.sb.FirstInode)
+	used := max(0, int64(s.Inodes)-int64(s.FreeInodes)-int64(m.sb.FirstInode))
 	return fmt.Sprintf("an ext4 file system with label %q, UUID %s, and about %d files, last written %s", s.Label, s.UUID, used, s.Written.Format("2006-01-02 15:04:05"))
 }
