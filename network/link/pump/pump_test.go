@@ -188,7 +188,7 @@ func TestPrograms(t *testing.T) {
 
 func ping(t *testing.T, from *netns.Namespace, to netip.Addr) {
 	t.Helper()
-	out := program(t, from, "ping", "-c", "5", "-i", "0.02", "-s", "1400", "-W", "10", to.String())
+	out := program(t, from, "ping", "-c", "5", "-i", "0.02", "-s", "1400", "-w", "20", to.String())
 	if !strings.Contains(out, "5 received") {
 		t.Error(out)
 	}
