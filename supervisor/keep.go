@@ -45,6 +45,7 @@ type session struct {
 type region struct {
 	body   broker.Region
 	fd     int
+	pinned bool              // by an active server; standbys do the same
 	mapped map[*process]bool // processes that have said so
 	// granted answers the application once the active process has mapped it.
 	granted func()
@@ -149,9 +150,17 @@ func (s *session) offer(p *process) {
 }
 
 func (s *session) offerRegion(r *region, p *process) {
-	body := r.body
-	body.Pin = s.server.sup.mayPin()
-	p.send(&body, func() { s.server.regionMapped(r, p) }, false, r.fd)
+	p.send(&r.body, func() { s.server.regionMapped(r, p) }, false, r.fd)
+	if r.pinned {
+		s.offerPin(r, p)
+	}
+}
+
+// offerPin has a standby pin a region that it has been offered.
+func (s *session) offerPin(r *region, p *process) {
+	if s.server.sup.mayPin() {
+		p.send(&broker.Pin{Session: s.id, Region: r.body.Region}, nil, false)
+	}
 }
 
 // settle answers the grants that wait for the active process. Supervisor.mu is

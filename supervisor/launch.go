@@ -117,6 +117,8 @@ func (s *server) receive(p *process) {
 			s.recovered(p, body)
 		case *broker.SessionFailed:
 			s.sessionFailed(body)
+		case *broker.Pinned:
+			s.regionPinned(body)
 		default:
 			slog.Error("a server sent what it must not", "server", s.config.Name, "pid", p.pid)
 			p.kill()
@@ -196,6 +198,21 @@ func (s *server) regionMapped(r *region, p *process) {
 	defer s.sup.mu.Unlock()
 	r.mapped[p] = true
 	r.settle(s.active)
+}
+
+// regionPinned keeps for all later standbys what the active server has pinned.
+func (s *server) regionPinned(b *broker.Pinned) {
+	s.sup.mu.Lock()
+	defer s.sup.mu.Unlock()
+	session := s.sessions[b.Session]
+	if session == nil || session.regions[b.Region] == nil {
+		return
+	}
+	r := session.regions[b.Region]
+	r.pinned = true
+	if s.standby != nil && session.dropping == nil {
+		session.offerPin(r, s.standby)
+	}
 }
 
 func (s *server) sessionDropped(session *session, p *process) {

@@ -97,14 +97,17 @@ type (
 	}
 	// Region attaches payload memory to a session. Descriptor: the memory.
 	Region struct {
-		// Pin: a standby is to pin it now, not when it takes over.
-		Pin bool `json:"pin,omitempty"`
-
 		Session   uint64 `json:"session"`
 		Region    int    `json:"region"`
 		Bytes     int64  `json:"bytes"`
 		Writable  bool   `json:"writable,omitempty"`
 		Delegable bool   `json:"delegable,omitempty"`
+	}
+	// Pin makes a standby pin a region for its device, so that it need not when
+	// it takes over. There is no answer.
+	Pin struct {
+		Session uint64 `json:"session"`
+		Region  int    `json:"region"`
 	}
 	// Drop detaches a session once its device I/O has ended.
 	Drop struct {
@@ -141,6 +144,11 @@ type (
 		FencedNs   int64 `json:"fenced_ns,omitempty"`
 		AttachedNs int64 `json:"attached_ns,omitempty"`
 		AnsweredNs int64 `json:"answered_ns,omitempty"`
+	}
+	// Pinned says that the active server has pinned a region for its device.
+	Pinned struct {
+		Session uint64 `json:"session"`
+		Region  int    `json:"region"`
 	}
 	// Done answers Status, Region and Drop.
 	Done struct{}
@@ -182,12 +190,14 @@ var forms = map[Kind]form{
 	"volume":   {func() Body { return new(Volume) }, 1},
 	"session":  {func() Body { return new(Session) }, 3},
 	"region":   {func() Body { return new(Region) }, 1},
+	"pin":      {func() Body { return new(Pin) }, 0},
 	"drop":     {func() Body { return new(Drop) }, 0},
 	"activate": {func() Body { return new(Activate) }, 0},
 	"drain":    {func() Body { return new(Drain) }, 0},
 
 	"ready":          {func() Body { return new(Ready) }, 0},
 	"active":         {func() Body { return new(Active) }, 0},
+	"pinned":         {func() Body { return new(Pinned) }, 0},
 	"done":           {func() Body { return new(Done) }, 0},
 	"session-failed": {func() Body { return new(SessionFailed) }, 0},
 }
@@ -208,10 +218,12 @@ func (*Status) kind() Kind        { return "status" }
 func (*Volume) kind() Kind        { return "volume" }
 func (*Session) kind() Kind       { return "session" }
 func (*Region) kind() Kind        { return "region" }
+func (*Pin) kind() Kind           { return "pin" }
 func (*Drop) kind() Kind          { return "drop" }
 func (*Activate) kind() Kind      { return "activate" }
 func (*Drain) kind() Kind         { return "drain" }
 func (*Ready) kind() Kind         { return "ready" }
 func (*Active) kind() Kind        { return "active" }
+func (*Pinned) kind() Kind        { return "pinned" }
 func (*Done) kind() Kind          { return "done" }
 func (*SessionFailed) kind() Kind { return "session-failed" }

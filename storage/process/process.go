@@ -73,7 +73,7 @@ func Run(conn *broker.Conn, degraded []string) error {
 		conn: conn, set: set, core: server.NewCore(set),
 		volumes: make(map[int]*volume), sessions: make(map[uint64]*session), stop: stop,
 	}
-	p.core.Failed = p.failed
+	p.core.Failed, p.core.Pinned = p.failed, p.pinned
 	var err error
 	if p.loop, err = ipc.NewLoop(ipc.LoopConfig{Core: p, Sessions: set, Beat: p.beat}); err != nil {
 		return err
@@ -153,6 +153,8 @@ func (p *Process) handle(m broker.Message) {
 		if err = p.addRegion(body, m.FDs[0]); err == nil {
 			err = p.conn.Send(m.Ref, &broker.Done{})
 		}
+	case *broker.Pin:
+		p.pin(body)
 	case *broker.Drop:
 		p.drop(body.Session, m.Ref)
 	case *broker.Activate:
@@ -293,6 +295,11 @@ func (p *Process) drained() {
 // failed reports a session whose client broke the protocol.
 func (p *Process) failed(s *ipc.Session, reason error) {
 	p.report(&broker.SessionFailed{Session: s.ID, Reason: reason.Error()})
+}
+
+// pinned reports a region that standbys are to pin too.
+func (p *Process) pinned(s *ipc.Session, region int) {
+	p.report(&broker.Pinned{Session: s.ID, Region: region})
 }
 
 // report tells the supervisor something. One that has gone is noticed by read.

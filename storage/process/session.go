@@ -139,10 +139,14 @@ func (p *Process) addRegion(body *broker.Region, fd int) error {
 	s.ipc.AddRegion(&ipc.Region{
 		ID: body.Region, Mem: segment.Mem, Writable: body.Writable, Delegable: body.Delegable,
 	})
-	if body.Pin && !p.active {
+	return segment.CloseFD()
+}
+
+// pin prepares a standby. A server that takes over has no time for it.
+func (p *Process) pin(body *broker.Pin) {
+	if s := p.sessions[body.Session]; s != nil && !p.active {
 		p.core.PinRegion(s.ipc, body.Region)
 	}
-	return segment.CloseFD()
 }
 
 // drop lets go of a session, when the last device operation in its memory has

@@ -48,6 +48,9 @@ type Core struct {
 	// Failed, if set, is called from Step once for each session that has ended
 	// with an error. The session stays until it is removed.
 	Failed func(*ipc.Session, error)
+	// Pinned, if set, is called from Step when a device has pinned a region: it
+	// is used so much that a successor should have it pinned.
+	Pinned func(s *ipc.Session, region int)
 
 	sessions   *ipc.Sessions
 	byIPC      map[*ipc.Session]*session

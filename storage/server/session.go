@@ -85,9 +85,18 @@ type region struct {
 	released func() // called when users has become 0; nil while the region is granted
 }
 
+// attached is a region's use of one volume. moved counts bytes until the device
+// has been asked to pin it.
 type attached struct {
 	volume *Volume
 	buffer int
+	asked  bool
+	moved  int64
+}
+
+// pin asks the device, once.
+func (a *attached) pin(mem []byte) {
+	a.asked, a.buffer = true, a.volume.device.Attach(mem)
 }
 
 // region returns a granted region, or nil.
@@ -104,22 +113,40 @@ func (s *session) region(id int) *region {
 	return r
 }
 
-// buffer returns the device's handle of the region, attaching it at first use.
-func (r *region) buffer(v *Volume) int {
-	for _, a := range r.buffers {
-		if a.volume == v {
-			return a.buffer
+// use returns the region's part in a volume.
+func (r *region) use(v *Volume) *attached {
+	for i := range r.buffers {
+		if r.buffers[i].volume == v {
+			return &r.buffers[i]
 		}
 	}
-	buffer := v.device.Attach(r.mem)
-	r.buffers = append(r.buffers, attached{v, buffer})
-	return buffer
+	r.buffers = append(r.buffers, attached{volume: v, buffer: storage.BufferNone})
+	return &r.buffers[len(r.buffers)-1]
+}
+
+// buffer returns the device's handle of a region for a transfer. Pinning makes
+// all of the region resident, at a cost that grows with it; so does what a
+// transfer without it costs. It is therefore pinned when as much has moved as it
+// holds: idle memory stays untouched, and no sequence of transfers pays for
+// pinning much more than it has paid for its lack.
+func (c *Core) buffer(s *session, r *region, v *Volume, bytes int64) int {
+	a := r.use(v)
+	if !a.asked {
+		if a.moved += bytes; a.moved >= int64(len(r.mem)) {
+			if a.pin(r.mem); a.buffer != storage.BufferNone && c.Pinned != nil {
+				c.Pinned(s.ipc, r.id)
+			}
+		}
+	}
+	return a.buffer
 }
 
 // release ends the use of the region's memory.
 func (r *region) release() {
 	for _, a := range r.buffers {
-		a.volume.device.Detach(a.buffer)
+		if a.asked {
+			a.volume.device.Detach(a.buffer)
+		}
 	}
 	r.buffers = nil
 	if r.released != nil {
@@ -155,8 +182,8 @@ func (c *Core) PrepareSession(s *ipc.Session, grants []Grant, limits Limits) {
 	c.byIPC[s] = added
 }
 
-// PinRegion attaches a region of a known session to its volumes now instead of
-// at first use, which takes a millisecond for a few MiB.
+// PinRegion pins a region of a known session for its volumes now, which takes a
+// millisecond for a few MiB. Pinned is not called.
 func (c *Core) PinRegion(s *ipc.Session, id int) {
 	owner := c.byIPC[s]
 	if owner == nil {
@@ -164,7 +191,9 @@ func (c *Core) PinRegion(s *ipc.Session, id int) {
 	}
 	if r := owner.region(id); r != nil {
 		for _, g := range owner.grants {
-			r.buffer(g.volume)
+			if a := r.use(g.volume); !a.asked {
+				a.pin(r.mem)
+			}
 		}
 	}
 }

@@ -182,7 +182,7 @@ func (c *Core) start(t *task) {
 	}
 	if t.region != nil {
 		op.Mem = t.region.mem[r.RegionOffset : r.RegionOffset+r.Length : r.RegionOffset+r.Length]
-		op.Buffer = t.region.buffer(t.grant.volume)
+		op.Buffer = c.buffer(s, t.region, t.grant.volume, r.Length)
 	}
 	if v := t.grant.volume; !v.device.Submit(&op) {
 		v.ready = append(v.ready, t)
