@@ -61,11 +61,15 @@ func (p *Producer) refresh() {
 }
 
 // Free is the number of descriptors that can be pushed. Having returned 0, it
-// has asked the consumer to ring this side when there is room again.
+// has published what had been pushed, and the consumer rings this side when
+// there is room again.
 func (p *Producer) Free() int {
 	free := p.room()
 	if free == 0 && p.err == nil {
-		// Here a wake-up could be lost: the wish comes before the last look.
+		// Here a wake-up could be lost: the consumer rings for room in a ring that it
+		// sees to be full, so all of it must be published, and the wish be known to
+		// whoever waits on this side, before the last look.
+		p.Publish()
 		p.wants.Store(p.head + 1)
 		p.refresh()
 		free = p.room()

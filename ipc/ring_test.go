@@ -67,6 +67,28 @@ func TestOnlyAFullRingWantsToHearOfRoom(t *testing.T) {
 	}
 }
 
+// One goroutine waits for the rings while another fills one: the waiting one must
+// be rung for room even if part of what fills the ring had not been published
+// when the other side made it.
+func TestRoomBesideUnpublishedDescriptorsRings(t *testing.T) {
+	p := ringPair(t, 4)
+	out, taken := p.client.Out(0), p.session.Out(0)
+	var d Descriptor
+	for range 2 {
+		out.Push(&Descriptor{})
+	}
+	out.Publish()
+	for range 2 {
+		out.Push(&Descriptor{})
+	}
+	if out.Push(&Descriptor{}) {
+		t.Fatal("a fifth descriptor found room in a ring of four")
+	}
+	if n := p.rings(func() { taken.Pop(&d); taken.Pop(&d); taken.Commit() }); n != 1 {
+		t.Errorf("room in a ring that its owner found full: %d rings", n)
+	}
+}
+
 func TestWaitRingsSeesRoomInAFullRing(t *testing.T) {
 	p := ringPair(t, 4)
 	out := p.client.Out(0)
