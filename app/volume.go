@@ -52,7 +52,8 @@ func Slots(n int) VolumeOption { return func(o *volumeOptions) { o.slots = n } }
 func BufferBytes(n int) VolumeOption { return func(o *volumeOptions) { o.bytes = n } }
 
 // Volume opens a volume of the topology. Errors are *broker.Refused (no such
-// volume, no right to it, a limit), broker.ErrDisconnected, and the context's.
+// volume, no right to it, a limit), broker.ErrDisconnected, ipc.ErrHost, and the
+// context's.
 func (a *App) Volume(ctx context.Context, name string, opts ...VolumeOption) (*Volume, error) {
 	o := volumeOptions{slots: slotsDefault, bytes: bufferBytesDefault}
 	for _, each := range opts {

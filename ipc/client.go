@@ -63,9 +63,12 @@ type Call struct {
 	wake    chan struct{} // holds a token after somebody cleared the waiting bit
 }
 
-// NewClient returns the client's side of a session. Errors are ErrGeometry and
-// ErrVersion.
+// NewClient returns the client's side of a session. Errors are ErrGeometry,
+// ErrVersion and ErrHost.
 func NewClient(cfg ClientConfig) (*Client, error) {
+	if err := checkHost(); err != nil {
+		return nil, err
+	}
 	g := cfg.Geometry
 	if err := checkSegment(cfg.Client, g, g.ClientBytes()); err != nil {
 		return nil, fmt.Errorf("own segment: %w", err)

@@ -16,6 +16,9 @@ var (
 	ErrClosed = errors.New("ipc: session closed")
 	// ErrSession: the session has ended with a reason; see SessionError.
 	ErrSession = errors.New("ipc: session ended")
+	// ErrHost: the host has no futex_waitv(2), which waiting for replies needs:
+	// its kernel is older than Linux 5.16, or a seccomp filter refuses the call.
+	ErrHost = errors.New("ipc: this host does not offer futex_waitv: Linux 5.16 is needed, and a seccomp filter that allows it")
 )
 
 // Reason says why a server ended a session. It stands in the server segment.
