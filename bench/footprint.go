@@ -21,8 +21,6 @@ const (
 	idleWindow = 10 * time.Second
 	// sessionsMany is the number of sessions whose memory is measured.
 	sessionsMany = 1000
-	// sessionBufferBytes is the memory that each of them grants.
-	sessionBufferBytes = 64 << 10
 )
 
 // idle: the processor time of all processes of a system that nobody asks for
@@ -108,7 +106,7 @@ func (s *store) memory(ctx context.Context) (rows []Row, err error) {
 		if err != nil {
 			return err
 		}
-		c.Note = fmt.Sprintf("%d sessions, one read each, growth of all four processes", sessionsMany)
+		c.Note = fmt.Sprintf("%d sessions with default buffers, one read each, growth of all four processes", sessionsMany)
 		rows = append(rows, Row{Name: "resident memory, each session", Unit: "KiB",
 			Value: float64(after-before) / sessionsMany / (1 << 10), Conditions: c})
 		runtime.KeepAlive(sessions)
@@ -120,7 +118,7 @@ func (s *store) memory(ctx context.Context) (rows []Row, err error) {
 // manySessions opens sessions and reads one block through each.
 func manySessions(ctx context.Context, a *app.App) (open []*app.Volume, err error) {
 	for i := range sessionsMany {
-		v, err := a.Volume(ctx, systemVolume, app.BufferBytes(sessionBufferBytes))
+		v, err := a.Volume(ctx, systemVolume)
 		if err != nil {
 			return nil, fmt.Errorf("session %d: %w", i+1, err)
 		}
