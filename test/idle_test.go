@@ -14,8 +14,8 @@ import (
 )
 
 // TestIdleSessionIsSmall: a session that has read one block has less than 300 KiB
-// in memory, in all processes together, whatever it has granted. What is used is
-// pinned in the standby too.
+// of its segments and regions in memory, summed over all processes, whatever it
+// has granted. What is used is pinned in the standby too.
 func TestIdleSessionIsSmall(t *testing.T) {
 	s := Up(t, program, oneServer)
 	server := s.Server("store")
