@@ -55,12 +55,17 @@ func (s *Supervisor) admit(conn *broker.Conn) {
 	}
 	s.mu.Lock()
 	full := len(s.applications) >= applicationsMax || s.ending
+	refusal := broker.Refuse(broker.CodeLimit, "there are %d applications already", applicationsMax)
+	if !full {
+		refusal = s.kept.take(peer.UID, applicationDescriptors)
+		full = refusal != nil
+	}
 	if !full {
 		s.applications[app] = true
 	}
 	s.mu.Unlock()
 	if full {
-		_ = conn.Send(0, broker.Refuse(broker.CodeLimit, "there are %d applications already", applicationsMax))
+		_ = conn.Send(0, refusal)
 		_ = pidfd.Close()
 		_ = conn.Close()
 		return
@@ -85,6 +90,12 @@ func (a *application) serve() {
 			a.refuseAndClose(m.Ref, broker.Refuse(broker.CodeVersion,
 				"%v; use the same release of Quintet for the application and for `quintet up`", err))
 			return
+		case errors.Is(err, broker.ErrNoRoom):
+			slog.Error("receive a message", "pid", a.peer.PID, "uid", a.peer.UID, "err", err)
+			a.sup.mu.Lock()
+			a.reply(m.Ref, broker.Refuse(broker.CodeLimit, "the supervisor has no room for more descriptors; try again later"))
+			a.sup.mu.Unlock()
+			continue
 		case errors.Is(err, broker.ErrMalformed):
 			a.refuseAndClose(m.Ref, broker.Refuse(broker.CodeMalformed, "%v", err))
 			return
@@ -175,11 +186,16 @@ func (a *application) connect(m *broker.Message, c *broker.Connect) error {
 	case len(a.sessions) >= sessionsMax:
 		return broker.Refuse(broker.CodeLimit, "this application has %d sessions already", sessionsMax)
 	}
+	uid := a.peer.UID
+	if refusal := a.sup.kept.take(uid, sessionDescriptors+connectedDescriptors); refusal != nil {
+		return refusal
+	}
 	clientFD := m.FDs[0]
 	m.FDs = nil
 	a.sup.lastSession++
 	s, readOnlyFD, err := newSession(a.sup.lastSession, c.Geometry, clientFD)
 	if err != nil {
+		a.sup.kept.give(uid, sessionDescriptors+connectedDescriptors)
 		return err
 	}
 	s.app, s.server, s.volume, s.handle = a, server, c.Volume, handle
@@ -194,6 +210,7 @@ func (a *application) connect(m *broker.Message, c *broker.Connect) error {
 	doorbell, err := unix.Dup(s.doorbell)
 	if err != nil {
 		unix.CloseAll([]int{readOnlyFD})
+		a.sup.kept.give(uid, connectedDescriptors)
 		s.end(nil)
 		return err
 	}
@@ -214,10 +231,14 @@ func (a *application) grant(m *broker.Message, g *broker.Grant) error {
 	if s == nil || s.dropping != nil {
 		return broker.Refuse(broker.CodeNotFound, "this application has no session %d", g.Session)
 	}
+	if refusal := a.sup.kept.take(a.peer.UID, 1); refusal != nil {
+		return refusal
+	}
 	fd := m.FDs[0]
 	m.FDs = nil
 	r, err := s.grant(g, fd)
 	if err != nil {
+		a.sup.kept.give(a.peer.UID, 1)
 		return err
 	}
 	ref := m.Ref
@@ -240,17 +261,19 @@ func (a *application) closeSession(ref uint64, c *broker.Close) error {
 // tell sends a message nobody asked for.
 func (a *application) tell(body broker.Body) { a.reply(0, body) }
 
-// reply queues an answer and takes its descriptors over. It never blocks.
-// Supervisor.mu is held.
+// reply queues an answer and takes its descriptors over, which have been counted.
+// It never blocks. Supervisor.mu is held.
 func (a *application) reply(ref uint64, body broker.Body, fds ...int) {
 	if a.silent {
 		unix.CloseAll(fds)
+		a.sup.kept.give(a.peer.UID, len(fds))
 		return
 	}
 	select {
 	case a.answers <- answer{ref: ref, body: body, fds: fds}:
 	default:
 		unix.CloseAll(fds)
+		a.sup.kept.give(a.peer.UID, len(fds))
 		slog.Warn("application does not read its answers", "name", a.name, "pid", a.peer.PID)
 		_ = a.conn.Close()
 	}
@@ -259,7 +282,13 @@ func (a *application) reply(ref uint64, body broker.Body, fds ...int) {
 func (a *application) answer() {
 	for m := range a.answers {
 		_ = a.conn.Send(m.ref, m.body, m.fds...) // serve notices a broken connection
+		if len(m.fds) == 0 {
+			continue
+		}
 		unix.CloseAll(m.fds)
+		a.sup.mu.Lock()
+		a.sup.kept.give(a.peer.UID, len(m.fds))
+		a.sup.mu.Unlock()
 	}
 }
 
@@ -293,6 +322,7 @@ func (a *application) leave() {
 func (a *application) forget() {
 	if a.gone && len(a.sessions) == 0 && a.sup.applications[a] {
 		delete(a.sup.applications, a)
+		a.sup.kept.give(a.peer.UID, applicationDescriptors)
 		a.silent = true
 		close(a.answers)
 		a.sup.changed.Broadcast()

@@ -133,12 +133,22 @@ func (d *domain) end() {
 	}()
 }
 
-// report answers with JSON in a memory file, since it may be long.
+// report answers with JSON in a memory file, since it may be long. Supervisor.mu
+// is held.
 func (a *application) report(ref uint64, v any) error {
 	p, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
+	if refusal := a.sup.kept.take(a.peer.UID, 1); refusal != nil {
+		return refusal
+	}
+	sent := false
+	defer func() {
+		if !sent {
+			a.sup.kept.give(a.peer.UID, 1)
+		}
+	}()
 	fd, err := unix.CreateMemfd("quintet-report", int64(len(p)))
 	if err != nil {
 		return err
@@ -151,6 +161,7 @@ func (a *application) report(ref uint64, v any) error {
 	if fd, err = unix.Dup(fd); err != nil {
 		return err
 	}
+	sent = true
 	a.reply(ref, &broker.Report{Bytes: int64(len(p))}, fd)
 	return nil
 }

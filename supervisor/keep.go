@@ -214,6 +214,7 @@ func (s *session) finishEnd() {
 
 // close closes the kept descriptors.
 func (s *session) close() {
+	closed := len(s.regions)
 	for _, r := range s.regions {
 		s.app.granted -= r.body.Bytes
 		unix.CloseAll([]int{r.fd})
@@ -222,7 +223,11 @@ func (s *session) close() {
 	for _, fd := range []int{s.client, s.segment, s.doorbell} {
 		if fd >= 0 {
 			unix.CloseAll([]int{fd})
+			closed++
 		}
+	}
+	if s.app != nil {
+		s.app.sup.kept.give(s.app.peer.UID, closed)
 	}
 	s.client, s.segment, s.doorbell = -1, -1, -1
 }

@@ -18,7 +18,8 @@
 //   - A session's memory is closed here only after every process that was
 //     handed it has let go of it or has ended.
 //   - What one application can make the supervisor keep is bounded:
-//     sessionsMax, regionsMax, grantedMax, answersMax.
+//     sessionsMax, regionsMax, grantedMax, answersMax. What all of them can is
+//     bounded by quota.
 //
 // Locks: Supervisor.mu guards all state of servers, sessions and applications.
 // process.mu (one process's queue) is a leaf below it. Nothing blocks while
@@ -34,6 +35,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -56,6 +58,7 @@ type Supervisor struct {
 	changed      *sync.Cond // any change of a server's processes
 	servers      []*server
 	applications map[*application]bool
+	kept         quota
 	tokens       map[string]*domain
 	lastSession  uint64
 	started      time.Time
@@ -111,6 +114,11 @@ func (s *Supervisor) open() error {
 	if s.lockedMax, _, err = unix.Limits(unix.LimitLocked); err != nil {
 		return fmt.Errorf("read the limit of locked memory: %w", err)
 	}
+	descriptors, _, err := unix.Limits(unix.LimitDescriptors)
+	if err != nil {
+		return fmt.Errorf("read the limit of open files: %w", err)
+	}
+	s.kept = newQuota(descriptors, uint32(os.Geteuid()))
 	if err := s.listen(); err != nil {
 		return err
 	}

@@ -18,6 +18,11 @@ const packetDescriptorsMax = 8
 // receiver's buffer. The descriptors that did arrive have been closed.
 var ErrTruncated = errors.New("packet truncated")
 
+// ErrNoRoom reports a packet whose descriptors the kernel could not install,
+// because the process has as many as RLIMIT_NOFILE allows. Those that did arrive
+// have been closed.
+var ErrNoRoom = errors.New("no room for a packet's descriptors")
+
 // SocketPair returns both ends of a connected SOCK_SEQPACKET Unix socket,
 // non-blocking and close-on-exec. Each end is the caller's to close.
 func SocketPair() (a, b *os.File, err error) {
@@ -87,7 +92,8 @@ func WaitReadable(c *net.UnixConn) error {
 // ReceivePacket reads one packet into p and returns its length and its
 // descriptors, which are close-on-exec and the caller's to close. It waits in
 // the netpoller if wait is set, and returns EAGAIN otherwise when there is no
-// packet. A length of zero with a nil error means that the peer has closed.
+// packet. A length of zero with a nil error means that the peer has closed. With
+// ErrNoRoom the length is that of a whole packet.
 func ReceivePacket(c *net.UnixConn, p []byte, wait bool) (n int, fds []int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -102,8 +108,14 @@ func ReceivePacket(c *net.UnixConn, p []byte, wait bool) (n int, fds []int, err 
 	if err == nil {
 		err = recvErr
 	}
-	if err == nil && flags&(sys.MSG_TRUNC|sys.MSG_CTRUNC) != 0 {
+	switch {
+	case err != nil:
+	case flags&sys.MSG_TRUNC != 0, flags&sys.MSG_CTRUNC != 0 && len(fds) == packetDescriptorsMax:
 		err = ErrTruncated
+	case flags&sys.MSG_CTRUNC != 0:
+		// The buffer for descriptors is not full: the table of the process is.
+		CloseAll(fds)
+		return n, nil, ErrNoRoom
 	}
 	if err != nil {
 		CloseAll(fds)

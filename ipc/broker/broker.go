@@ -43,6 +43,10 @@ var (
 	ErrMalformed = errors.New("broker: malformed message")
 )
 
+// ErrNoRoom: this process has no room for the descriptors of a message, which is
+// no fault of the peer's. They are closed; the connection can be used further.
+var ErrNoRoom = errors.New("broker: this process has too many open files to receive a message's descriptors")
+
 // Code classifies a refusal.
 type Code string
 

@@ -113,13 +113,19 @@ func (c *Conn) send(ref uint64, body Body, fds []int, send func(*net.UnixConn, [
 }
 
 // Receive waits for the next message. It returns io.EOF when the peer has
-// closed, ErrVersion and ErrMalformed when the peer breaks the protocol; then
-// Ref may still be set, for a refusal.
+// closed, ErrVersion and ErrMalformed when the peer breaks the protocol, and
+// ErrNoRoom; with the last three Ref may still be set, for a refusal.
 func (c *Conn) Receive() (Message, error) {
 	n, fds, err := unix.ReceivePacket(c.sock, c.buf[:], true)
 	switch {
 	case errors.Is(err, unix.ErrTruncated):
 		return Message{}, fmt.Errorf("%w: over %d bytes, or too many descriptors", ErrMalformed, MessageMax)
+	case errors.Is(err, unix.ErrNoRoom):
+		var e envelope
+		if err := json.Unmarshal(c.buf[:n], &e); err != nil {
+			return Message{}, fmt.Errorf("%w: %v", ErrMalformed, err)
+		}
+		return Message{Ref: e.Ref}, ErrNoRoom
 	case errors.Is(err, syscall.ECONNRESET), err == nil && n == 0:
 		return Message{}, io.EOF
 	case err != nil:

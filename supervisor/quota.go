@@ -1,0 +1,57 @@
+package supervisor
+
+import "github.com/quintet-os/quintet/ipc/broker"
+
+const (
+	// descriptorsReserved are left for the supervisor itself: its servers, their
+	// volumes, and messages that have arrived and not been judged yet.
+	descriptorsReserved = 512
+	// applicationDescriptors are kept for a connection: its socket and its pidfd.
+	applicationDescriptors = 2
+	// sessionDescriptors are kept for a session: both segments and the doorbell.
+	sessionDescriptors = 3
+	// connectedDescriptors wait in the answer to Connect until it is sent.
+	connectedDescriptors = 2
+)
+
+// quota counts the descriptors kept for applications, so that the table of the
+// process never fills: a full one would hit whoever asks next, not who filled it.
+// Guarded by Supervisor.mu.
+type quota struct {
+	own    uint32 // the supervisor's user
+	max    int    // of all users
+	total  int
+	byUser map[uint32]int
+}
+
+// newQuota shares out a limit of open files.
+func newQuota(limit uint64, own uint32) quota {
+	n := int(min(limit, 1<<30))
+	return quota{own: own, max: max(n-descriptorsReserved, n/2), byUser: make(map[uint32]int)}
+}
+
+// privileged tells whether a user may use all there is: root and the supervisor's.
+func (q *quota) privileged(uid uint32) bool { return uid == 0 || uid == q.own }
+
+// take counts n more descriptors for a user, or says why not.
+func (q *quota) take(uid uint32, n int) *broker.Refused {
+	switch {
+	case q.total+n > q.max:
+		return broker.Refuse(broker.CodeLimit,
+			"the supervisor keeps %d descriptors for applications, at most %d are allowed; end some sessions, or raise its limit of open files", q.total, q.max)
+	case !q.privileged(uid) && q.byUser[uid]+n > q.max/2:
+		return broker.Refuse(broker.CodeLimit,
+			"the supervisor keeps %d descriptors for uid %d, at most %d are allowed; end some sessions", q.byUser[uid], uid, q.max/2)
+	}
+	q.total += n
+	q.byUser[uid] += n
+	return nil
+}
+
+// give takes back what take has counted.
+func (q *quota) give(uid uint32, n int) {
+	q.total -= n
+	if q.byUser[uid] -= n; q.byUser[uid] == 0 {
+		delete(q.byUser, uid)
+	}
+}

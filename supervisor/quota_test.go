@@ -1,0 +1,134 @@
+package supervisor
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc"
+	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/ipc/shm"
+)
+
+var errLimit = &broker.Refused{Code: broker.CodeLimit}
+
+// TestQuota: one user has at most half, root and the supervisor's user have what
+// is left.
+func TestQuota(t *testing.T) {
+	const own, other, third = 5, 1000, 1001
+	q := newQuota(descriptorsReserved+600, own)
+	for _, c := range []struct {
+		uid  uint32
+		n    int
+		want bool
+	}{
+		{other, 301, false}, {other, 300, true}, {other, 1, false},
+		{third, 100, true}, {own, 150, true}, {0, 50, true}, {0, 1, false}, {third, 1, false},
+	} {
+		if got := q.take(c.uid, c.n); (got == nil) != c.want || got != nil && !errors.Is(got, errLimit) {
+			t.Errorf("uid %d takes %d: %v", c.uid, c.n, got)
+		}
+	}
+	q.give(0, 50)
+	q.give(other, 300)
+	q.give(third, 100)
+	q.give(own, 150)
+	if q.total != 0 || len(q.byUser) != 0 {
+		t.Errorf("left: %+v", q)
+	}
+	if small := newQuota(600, own); small.max != 300 {
+		t.Errorf("of 600 descriptors %d are for applications", small.max)
+	}
+}
+
+// TestDescriptorsAreCounted: connect and grant are refused when what is kept is
+// all that may be, the connection goes on, and ending gives everything back.
+func TestDescriptorsAreCounted(t *testing.T) {
+	s := start(t)
+	c := connect(t, s)
+	id, err := openSession(t, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for s.kept.total != applicationDescriptors && s.kept.total != applicationDescriptors+sessionDescriptors {
+			s.mu.Unlock() // the answer to Connect is being sent
+			s.mu.Lock()
+		}
+		return s.kept.total
+	}
+	s.mu.Lock()
+	most := s.kept.max
+	s.mu.Unlock()
+	set := func(n int) {
+		s.mu.Lock()
+		s.kept.max = n
+		s.mu.Unlock()
+	}
+	set(kept())
+	if err := grant(t, c, id, 0); !errors.Is(err, errLimit) {
+		t.Errorf("a grant: %v", err)
+	}
+	if _, err := openSession(t, c); !errors.Is(err, errLimit) {
+		t.Errorf("a session: %v", err)
+	}
+	if _, err := broker.NewClient(t.Context(), SocketPath(s.state.path), broker.Hello{Name: "test"}, nil); !errors.Is(err, errLimit) {
+		t.Errorf("an application: %v", err)
+	}
+	set(most)
+	if err := grant(t, c, id, 0); err != nil {
+		t.Errorf("a grant once there is room: %v", err)
+	}
+	if _, err := c.Ask(t.Context(), &broker.Close{Session: id}); err != nil {
+		t.Fatal(err)
+	}
+	if n := kept(); n != applicationDescriptors {
+		t.Errorf("%d descriptors are counted after the end of the session", n)
+	}
+	c.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.applications) > 0 {
+		s.changed.Wait()
+	}
+	if s.kept.total != 0 {
+		t.Errorf("%d descriptors are counted after the end of the application", s.kept.total)
+	}
+}
+
+// TestNoRoomForDescriptors: an application whose memory the supervisor cannot
+// receive is told so and keeps its connection.
+func TestNoRoomForDescriptors(t *testing.T) {
+	s := start(t)
+	c := connect(t, s)
+	g := ipc.Geometry{Slots: 1}
+	segment, err := shm.Create("test", g.ClientBytes(), shm.OneWriter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer segment.Close()
+	soft, hard, err := unix.Limits(unix.LimitDescriptors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := unix.CreateEventfd() // the lowest that is free
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.CloseAll([]int{next})
+	if err := unix.SetLimits(unix.LimitDescriptors, uint64(next), hard); err != nil {
+		t.Fatal(err)
+	}
+	_, askErr := c.Ask(t.Context(), &broker.Connect{Volume: "data", Geometry: g}, segment.FD)
+	if err := unix.SetLimits(unix.LimitDescriptors, soft, hard); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(askErr, errLimit) {
+		t.Errorf("a session without room for it: %v", askErr)
+	}
+	if _, err := openSession(t, c); err != nil {
+		t.Errorf("a session once there is room: %v", err)
+	}
+}
