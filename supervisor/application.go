@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
@@ -14,6 +15,9 @@ import (
 // answersMax bounds the messages that wait for an application to read them. One
 // that reads so slowly loses its connection.
 const answersMax = 128
+
+// helloMax is the time that an application gets to greet after it has connected.
+const helloMax = 5 * time.Second
 
 // application is one connection from an application.
 type application struct {
@@ -54,17 +58,16 @@ func (s *Supervisor) admit(conn *broker.Conn) {
 		sessions: make(map[uint64]*session), answers: make(chan answer, answersMax),
 	}
 	s.mu.Lock()
-	full := len(s.applications) >= applicationsMax || s.ending
-	refusal := broker.Refuse(broker.CodeLimit, "there are %d applications already", applicationsMax)
-	if !full {
-		refusal = s.kept.take(peer.UID, applicationDescriptors)
-		full = refusal != nil
+	refusal := broker.Refuse(broker.CodeDown, "the system is being shut down")
+	if !s.ending {
+		refusal = s.kept.enter(peer.UID)
 	}
-	if !full {
+	if refusal == nil {
 		s.applications[app] = true
+		_ = conn.Socket().SetReadDeadline(time.Now().Add(s.helloMax)) // serve notices a broken connection
 	}
 	s.mu.Unlock()
-	if full {
+	if refusal != nil {
 		_ = conn.Send(0, refusal)
 		_ = pidfd.Close()
 		_ = conn.Close()
@@ -98,6 +101,9 @@ func (a *application) serve() {
 			continue
 		case errors.Is(err, broker.ErrMalformed):
 			a.refuseAndClose(m.Ref, broker.Refuse(broker.CodeMalformed, "%v", err))
+			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			a.refuseAndClose(0, broker.Refuse(broker.CodeMalformed, "no hello has come in time"))
 			return
 		case err != nil:
 			return
@@ -166,6 +172,9 @@ func (a *application) hello(ref uint64, h *broker.Hello) error {
 			return broker.Refuse(broker.CodeMalformed, "%s names no running domain; start the program with `quintet run`", DomainVariable)
 		}
 		a.name, a.domain = d.name, d.name
+	}
+	if err := a.conn.Socket().SetReadDeadline(time.Time{}); err != nil {
+		return err
 	}
 	a.greeted = true
 	a.reply(ref, &broker.Welcome{SupervisorPID: os.Getpid()})
@@ -322,7 +331,7 @@ func (a *application) leave() {
 func (a *application) forget() {
 	if a.gone && len(a.sessions) == 0 && a.sup.applications[a] {
 		delete(a.sup.applications, a)
-		a.sup.kept.give(a.peer.UID, applicationDescriptors)
+		a.sup.kept.leave(a.peer.UID)
 		a.silent = true
 		close(a.answers)
 		a.sup.changed.Broadcast()

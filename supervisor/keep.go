@@ -16,8 +16,6 @@ const (
 	sessionsMax = 1024
 	// grantedMax bounds the bytes one application may grant, over all its sessions.
 	grantedMax = 8 << 30
-	// applicationsMax bounds the applications connected at a time.
-	applicationsMax = 4096
 )
 
 // session is what the supervisor keeps of one session: enough to hand it to any

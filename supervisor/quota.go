@@ -3,6 +3,14 @@ package supervisor
 import "github.com/quintet-os/quintet/ipc/broker"
 
 const (
+	// applicationsMax bounds the applications connected at a time.
+	applicationsMax = 4096
+	// applicationsOfUserMax bounds those of one user other than root and the
+	// supervisor's own.
+	applicationsOfUserMax = applicationsMax / 4
+	// applicationsReserved are left for root and the supervisor's user, so that
+	// the system can always be looked at and ended.
+	applicationsReserved = 16
 	// descriptorsReserved are left for the supervisor itself: its servers, their
 	// volumes, and messages that have arrived and not been judged yet.
 	descriptorsReserved = 512
@@ -14,20 +22,23 @@ const (
 	connectedDescriptors = 2
 )
 
-// quota counts the descriptors kept for applications, so that the table of the
-// process never fills: a full one would hit whoever asks next, not who filled it.
-// Guarded by Supervisor.mu.
+// quota counts the connections of applications, and the descriptors kept for
+// them, so that the table of the process never fills: a full one would hit
+// whoever asks next, not who filled it. Guarded by Supervisor.mu.
 type quota struct {
 	own    uint32 // the supervisor's user
-	max    int    // of all users
+	max    int    // descriptors of all users
 	total  int
 	byUser map[uint32]int
+
+	applications       int
+	applicationsByUser map[uint32]int
 }
 
 // newQuota shares out a limit of open files.
 func newQuota(limit uint64, own uint32) quota {
 	n := int(min(limit, 1<<30))
-	return quota{own: own, max: max(n-descriptorsReserved, n/2), byUser: make(map[uint32]int)}
+	return quota{own: own, max: max(n-descriptorsReserved, n/2), byUser: make(map[uint32]int), applicationsByUser: make(map[uint32]int)}
 }
 
 // privileged tells whether a user may use all there is: root and the supervisor's.
@@ -53,5 +64,34 @@ func (q *quota) give(uid uint32, n int) {
 	q.total -= n
 	if q.byUser[uid] -= n; q.byUser[uid] == 0 {
 		delete(q.byUser, uid)
+	}
+}
+
+// enter counts one more connection of a user, or says why not.
+func (q *quota) enter(uid uint32) *broker.Refused {
+	most := applicationsMax
+	if !q.privileged(uid) {
+		most -= applicationsReserved
+		if n := q.applicationsByUser[uid]; n >= applicationsOfUserMax {
+			return broker.Refuse(broker.CodeLimit, "uid %d has %d connections already; end some of its applications", uid, n)
+		}
+	}
+	if q.applications >= most {
+		return broker.Refuse(broker.CodeLimit, "there are %d applications already; end some of them", q.applications)
+	}
+	if refusal := q.take(uid, applicationDescriptors); refusal != nil {
+		return refusal
+	}
+	q.applications++
+	q.applicationsByUser[uid]++
+	return nil
+}
+
+// leave takes back what enter has counted.
+func (q *quota) leave(uid uint32) {
+	q.give(uid, applicationDescriptors)
+	q.applications--
+	if q.applicationsByUser[uid]--; q.applicationsByUser[uid] == 0 {
+		delete(q.applicationsByUser, uid)
 	}
 }

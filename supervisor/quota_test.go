@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
@@ -130,5 +131,79 @@ func TestNoRoomForDescriptors(t *testing.T) {
 	}
 	if _, err := openSession(t, c); err != nil {
 		t.Errorf("a session once there is room: %v", err)
+	}
+}
+
+// TestPlaces: one user can take a quarter of the places, all ordinary users
+// together leave some to root and to the supervisor's user.
+func TestPlaces(t *testing.T) {
+	const own, other = 5, 1000
+	q := newQuota(1<<20, own)
+	enter := func(uid uint32, n int) {
+		t.Helper()
+		for i := range n {
+			if refusal := q.enter(uid); refusal != nil {
+				t.Fatalf("uid %d, connection %d: %v", uid, i+1, refusal)
+			}
+		}
+	}
+	refused := func(uid uint32) {
+		t.Helper()
+		if refusal := q.enter(uid); !errors.Is(refusal, errLimit) {
+			t.Errorf("uid %d has not been refused: %v", uid, refusal)
+		}
+	}
+	enter(other, applicationsMax/4)
+	refused(other)
+	enter(other+1, applicationsMax/4)
+	enter(other+2, applicationsMax/4)
+	enter(other+3, applicationsMax/4-applicationsReserved)
+	refused(other + 3)
+	enter(own, applicationsReserved-1)
+	enter(0, 1)
+	refused(0)
+	q.leave(other)
+	refused(other)
+	enter(own, 1)
+	for uid, n := range map[uint32]int{
+		0: 1, own: applicationsReserved, other: applicationsMax/4 - 1, other + 1: applicationsMax / 4,
+		other + 2: applicationsMax / 4, other + 3: applicationsMax/4 - applicationsReserved,
+	} {
+		for range n {
+			q.leave(uid)
+		}
+	}
+	if q.total != 0 || q.applications != 0 || len(q.applicationsByUser) != 0 {
+		t.Errorf("left: %d descriptors, %d connections of %d users", q.total, q.applications, len(q.applicationsByUser))
+	}
+}
+
+// TestSilentConnection: who connects and does not greet is told so and loses its
+// place; who has greeted may be silent for longer.
+func TestSilentConnection(t *testing.T) {
+	s := start(t)
+	s.mu.Lock()
+	s.helloMax = time.Second
+	s.mu.Unlock()
+	greeted := connect(t, s) // its deadline would come first
+	conn, err := broker.Dial(SocketPath(s.state.path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	m, err := conn.Receive()
+	if refused, is := m.Body.(*broker.Refused); err != nil || !is || refused.Code != broker.CodeMalformed {
+		t.Fatalf("answered %+v, %v", m.Body, err)
+	}
+	if _, err := conn.Receive(); err == nil {
+		t.Error("the connection is still open")
+	}
+	s.mu.Lock()
+	for len(s.applications) > 1 {
+		s.changed.Wait()
+	}
+	s.mu.Unlock()
+	if _, err := openSession(t, greeted); err != nil {
+		t.Errorf("the application that has greeted: %v", err)
 	}
 }

@@ -59,6 +59,7 @@ type Supervisor struct {
 	servers      []*server
 	applications map[*application]bool
 	kept         quota
+	helloMax     time.Duration // helloMax, but for tests
 	tokens       map[string]*domain
 	lastSession  uint64
 	started      time.Time
@@ -75,7 +76,7 @@ func New(config Config) (*Supervisor, error) {
 		return nil, err
 	}
 	s := &Supervisor{
-		config: config, state: state, started: time.Now(),
+		config: config, state: state, started: time.Now(), helloMax: helloMax,
 		applications: make(map[*application]bool), tokens: make(map[string]*domain),
 	}
 	s.changed = sync.NewCond(&s.mu)
