@@ -197,6 +197,7 @@ func TestWrongInput(t *testing.T) {
 		{"version superfluous", 2, "no arguments"},
 		{"demo --input NOWHERE/absent", 1, "absent"},
 		{"demo --duration soon", 2, "duration"},
+		{"demo --duration -1s", 2, "negative"},
 		{"bench", 2, "bench"},
 		{"bench nonsense", 2, "nonsense"},
 		{"bench storage --only nonsense", 1, "nonsense"},

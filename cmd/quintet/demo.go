@@ -20,13 +20,17 @@ func newDemo(s *settings) *cobra.Command {
 files into its volume from several application processes while the storage
 server is killed with SIGKILL every 100 ms, read everything back in another
 process, and compare. The exit status is 1 if anything was lost, ran twice or
-was damaged. Nothing is left behind.
+was damaged, or if the copy was over before the first kill. Nothing is left
+behind.
 
 A gap is the time between two completions that an application saw while it was
 waiting for one; the gap of a kill is the longest of all applications between
 that kill and the next.`,
 		Args: usage(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Duration < 0 {
+				return fmt.Errorf("%w: --duration %v is negative", errUsage, o.Duration)
+			}
 			o.Binary = binary()
 			o.Progress = progress(s.json)
 			result, err := demo.Run(cmd.Context(), o)

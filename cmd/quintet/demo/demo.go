@@ -42,8 +42,9 @@ type Result struct {
 	Problem   string  `json:"problem,omitempty"`
 }
 
-// Passed tells whether nothing was lost, run twice or damaged.
-func (r *Result) Passed() bool { return r.Lost+r.Duplicated+r.Mismatched == 0 }
+// Passed tells whether nothing was lost, run twice or damaged although the server
+// was killed.
+func (r *Result) Passed() bool { return r.Kills > 0 && r.Lost+r.Duplicated+r.Mismatched == 0 }
 
 // demonstration is one run.
 type demonstration struct {
@@ -86,6 +87,9 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	}
 	d.result.Gap = gapsOfKills(d.kills, d.gaps)
 	d.result.Kills = len(d.kills)
+	if d.result.Kills == 0 && d.result.Problem == "" {
+		d.result.Problem = "the copy had ended before the server was killed once; copy for longer with --duration"
+	}
 	d.result.Seconds = time.Since(began).Seconds()
 	return &d.result, nil
 }
@@ -137,10 +141,15 @@ applications: {demo: {volumes: {%s: rw}}}
 
 // perform copies under the storm, then reads back in quiet.
 func (d *demonstration) perform(ctx context.Context, sup *supervisor.Supervisor, files []File, end int64) error {
-	storm, stop := context.WithCancel(ctx)
+	storm, cancel := context.WithCancel(ctx)
+	var storming sync.WaitGroup
+	var stormErr error
+	storming.Go(func() { stormErr = d.storm(storm) })
+	stop := func() {
+		cancel()
+		storming.Wait()
+	}
 	defer stop()
-	stormed := make(chan error, 1)
-	go func() { stormed <- d.storm(storm) }()
 
 	var all []*process
 	until := time.Now().Add(d.Duration)
@@ -154,7 +163,7 @@ func (d *demonstration) perform(ctx context.Context, sup *supervisor.Supervisor,
 	d.Progress(fmt.Sprintf("copying: %d writer processes, and SIGKILL to the server every %v", writers, killPeriod))
 	written, err := d.await(ctx, sup, all)
 	stop()
-	if stormErr := <-stormed; err == nil {
+	if err == nil {
 		err = stormErr
 	}
 	if err != nil {
@@ -224,7 +233,7 @@ func (r *Result) Table(w io.Writer) error {
 		verdict = "FAILED: " + r.Problem
 	}
 	_, err := fmt.Fprintf(w, `
-  files              %d, copied %d times
+  files              %d, copied %s
   bytes              %.1f MB written and read by applications
   requests           %d
   kills              %d x SIGKILL
@@ -236,7 +245,14 @@ func (r *Result) Table(w io.Writer) error {
   time               %.1f s
 
 %s
-`, r.Files, r.Passes, float64(r.Bytes)/1e6, r.Requests, r.Kills, r.Replayed, r.Lost, r.Duplicated, r.Mismatched,
+`, r.Files, times(r.Passes), float64(r.Bytes)/1e6, r.Requests, r.Kills, r.Replayed, r.Lost, r.Duplicated, r.Mismatched,
 		r.Gap.P50, r.Gap.P99, r.Gap.Max, r.Seconds, verdict)
 	return err
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
