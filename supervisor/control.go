@@ -3,6 +3,7 @@ package supervisor
 import (
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"os"
 
 	"github.com/quintet-os/quintet/internal/unix"
@@ -173,7 +174,11 @@ func (a *application) restart(ref uint64, target *server) {
 	if err == nil {
 		err = a.report(ref, a.sup.stateLocked())
 	}
-	if err != nil {
+	var refused *broker.Refused
+	switch {
+	case errors.As(err, &refused):
+		a.reply(ref, refused)
+	case err != nil:
 		a.reply(ref, broker.Refuse(broker.CodeInternal, "restart %s: %v", target.config.Name, err))
 	}
 }

@@ -7,9 +7,14 @@ import (
 )
 
 // restart replaces the standby by a process of the binary as it is now, drains
-// the active process and waits until the new one serves. Supervisor.mu is held,
-// and released while waiting.
+// the active process and waits until the new one serves. One at a time: two would
+// kill each other's standby. Supervisor.mu is held, and released while waiting.
 func (s *server) restart() error {
+	if s.restarting {
+		return broker.Refuse(broker.CodeDown, "server %s is being restarted already; wait until that has ended", s.config.Name)
+	}
+	s.restarting = true
+	defer func() { s.restarting = false }()
 	deadline := time.Now().Add(2 * drainMax)
 	late := time.AfterFunc(time.Until(deadline), func() {
 		s.sup.mu.Lock()

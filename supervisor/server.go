@@ -46,6 +46,7 @@ type server struct {
 	standbyReady    bool
 	launching       bool
 	retiring        *process // a standby killed to be replaced
+	restarting      bool     // restart has not returned
 
 	serving    backoff   // of processes that die without having served
 	standing   backoff   // of processes that die before they are ready
