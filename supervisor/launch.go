@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/sandbox"
 	"github.com/quintet-os/quintet/supervisor/topology"
@@ -46,16 +47,17 @@ func (s *Supervisor) start(config topology.Server, volumes int) (*process, error
 // launch starts a process and hands it everything the supervisor keeps.
 func (s *server) launch() {
 	p, err := s.sup.start(s.config, len(s.volumes))
-	s.sup.mu.Lock()
-	defer s.sup.mu.Unlock()
-	s.launching = false
+	var devices []int
 	if err == nil {
-		err = s.offerVolumes(p)
+		devices, err = s.openVolumes() // which may take a slow device its time: without locks
 		if err != nil {
 			p.kill()
 			s.sup.reaping.Go(func() { p.bury() })
 		}
 	}
+	s.sup.mu.Lock()
+	defer s.sup.mu.Unlock()
+	s.launching = false
 	if err != nil {
 		s.lastDeath = err.Error()
 		slog.Error("start a server", "server", s.config.Name, "err", err)
@@ -64,11 +66,13 @@ func (s *server) launch() {
 		return
 	}
 	if s.stopping {
+		unix.CloseAll(devices)
 		p.kill()
 		s.sup.reaping.Go(func() { p.bury() })
 		s.sup.changed.Broadcast()
 		return
 	}
+	s.offerVolumes(p, devices)
 	for _, session := range s.sessions {
 		if session.dropping == nil {
 			session.offer(p)
@@ -82,20 +86,29 @@ func (s *server) launch() {
 	s.ensure()
 }
 
-// offerVolumes passes a fresh description of each device.
-// The supervisor closes its copies once they are sent: a description that it
-// kept would hold the dead server's lock.
-func (s *server) offerVolumes(p *process) error {
-	for handle, v := range s.volumes {
+// openVolumes returns a fresh description of each device, all the caller's to
+// close. It needs no lock: volumes do not change once the servers are started.
+func (s *server) openVolumes() (devices []int, err error) {
+	for _, v := range s.volumes {
 		fd, err := v.open()
 		if err != nil {
-			return err
+			unix.CloseAll(devices)
+			return nil, err
 		}
+		devices = append(devices, fd)
+	}
+	return devices, nil
+}
+
+// offerVolumes passes the descriptions of the devices on. The supervisor closes
+// its copies once they are sent: a description that it kept would hold the dead
+// server's lock.
+func (s *server) offerVolumes(p *process, devices []int) {
+	for handle, v := range s.volumes {
 		p.send(&broker.Volume{
 			Name: v.Name, Handle: handle, ReadOnly: v.ReadOnly, Memory: v.memory != nil, Bytes: v.Size, BlockSize: v.BlockSize,
-		}, nil, true, fd)
+		}, nil, true, devices[handle])
 	}
-	return nil
 }
 
 // receive handles the messages of one process until it closes or breaks the

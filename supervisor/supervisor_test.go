@@ -43,6 +43,16 @@ const patience = 30 * time.Second
 // start runs a system with one volume in memory.
 func start(t *testing.T) *Supervisor {
 	t.Helper()
+	return startWith(t, `version: 1
+servers: {store: {kind: storage}}
+volumes: {data: {server: store, memory: 1MiB}}
+applications: {test: {volumes: {data: rw}}}
+`)
+}
+
+// startWith runs a system.
+func startWith(t *testing.T, topology string) *Supervisor {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "quintet-test-")
 	if err != nil {
 		t.Fatal(err)
@@ -52,11 +62,7 @@ func start(t *testing.T) *Supervisor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{StateDir: dir, Binary: self, Topology: parse(t, `version: 1
-servers: {store: {kind: storage}}
-volumes: {data: {server: store, memory: 1MiB}}
-applications: {test: {volumes: {data: rw}}}
-`)})
+	s, err := New(Config{StateDir: dir, Binary: self, Topology: parse(t, topology)})
 	if err != nil {
 		t.Fatal(err)
 	}
