@@ -195,6 +195,9 @@ func (a *application) connect(m *broker.Message, c *broker.Connect) error {
 	case len(a.sessions) >= sessionsMax:
 		return broker.Refuse(broker.CodeLimit, "this application has %d sessions already", sessionsMax)
 	}
+	if refusal := server.crowded(); refusal != nil {
+		return refusal
+	}
 	uid := a.peer.UID
 	if refusal := a.sup.kept.take(uid, sessionDescriptors+connectedDescriptors); refusal != nil {
 		return refusal
@@ -239,6 +242,9 @@ func (a *application) grant(m *broker.Message, g *broker.Grant) error {
 	s := a.sessions[g.Session]
 	if s == nil || s.dropping != nil {
 		return broker.Refuse(broker.CodeNotFound, "this application has no session %d", g.Session)
+	}
+	if refusal := s.server.crowded(); refusal != nil {
+		return refusal
 	}
 	if refusal := a.sup.kept.take(a.peer.UID, 1); refusal != nil {
 		return refusal

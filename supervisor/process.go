@@ -20,14 +20,18 @@ const (
 	logLineMax = 4 << 10
 	// logLinesPerSecond bounds how much a server in trouble can log.
 	logLinesPerSecond = 50
+	// queueMax is the number of messages waiting for one process beyond which its
+	// server is given no new sessions and regions.
+	queueMax = 1 << 16
 )
 
 // process is one server process: its identity, its control connection, and the
 // messages that wait to be sent to it.
 //
-// Messages are queued without bound of their own: all of them come from the
-// supervisor's keep, which is bounded. The queue has one sender, so a server
-// that is stopped blocks nobody else.
+// Applications are refused what would be queued beyond queueMax. What a new
+// process is told of the supervisor's keep, and the end of sessions, is queued in
+// any case; quota bounds it. The queue has one sender, so a server that is stopped
+// blocks nobody else.
 type process struct {
 	name  string
 	pid   int
@@ -53,6 +57,7 @@ type outgoing struct {
 	body     broker.Body
 	fds      []int
 	closeFDs bool
+	since    time.Time
 }
 
 // pending is a message that the server has to answer.
@@ -96,6 +101,7 @@ func (p *process) send(body broker.Body, done func(), closeFDs bool, fds ...int)
 			return
 		}
 	}
+	m.since = time.Now()
 	p.queue = append(p.queue, m)
 	p.mu.Unlock()
 	select {
@@ -147,13 +153,23 @@ func (p *process) answered(ref uint64) {
 	}
 }
 
-// unanswered is the age of the oldest message without an answer.
+// waiting is the number of messages that have not left.
+func (p *process) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue)
+}
+
+// unanswered is the age of the oldest message that has not left or has no answer.
 func (p *process) unanswered(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var oldest time.Duration
 	for _, m := range p.pending {
 		oldest = max(oldest, now.Sub(m.since))
+	}
+	if len(p.queue) > 0 {
+		oldest = max(oldest, now.Sub(p.queue[0].since))
 	}
 	return oldest
 }

@@ -73,6 +73,17 @@ func (s *server) processes() []*process {
 	return all
 }
 
+// crowded says why the server can be given no new work: one of its processes is
+// slow to take what it has been given.
+func (s *server) crowded() *broker.Refused {
+	for _, p := range s.processes() {
+		if n := p.waiting(); n >= s.sup.queueMax {
+			return broker.Refuse(broker.CodeLimit, "%d messages wait for server %s already; try again later", n, s.config.Name)
+		}
+	}
+	return nil
+}
+
 // ensure starts whatever the server lacks. Everything that changes a server's
 // state ends with it. Supervisor.mu is held.
 func (s *server) ensure() {

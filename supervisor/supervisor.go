@@ -59,7 +59,8 @@ type Supervisor struct {
 	servers      []*server
 	applications map[*application]bool
 	kept         quota
-	helloMax     time.Duration // helloMax, but for tests
+	helloMax     time.Duration // helloMax and
+	queueMax     int           // queueMax, but for tests
 	tokens       map[string]*domain
 	lastSession  uint64
 	started      time.Time
@@ -76,7 +77,7 @@ func New(config Config) (*Supervisor, error) {
 		return nil, err
 	}
 	s := &Supervisor{
-		config: config, state: state, started: time.Now(), helloMax: helloMax,
+		config: config, state: state, started: time.Now(), helloMax: helloMax, queueMax: queueMax,
 		applications: make(map[*application]bool), tokens: make(map[string]*domain),
 	}
 	s.changed = sync.NewCond(&s.mu)

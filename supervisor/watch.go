@@ -54,7 +54,7 @@ func (s *server) activeDied(p *process) {
 }
 
 // beat kills the active process if its heartbeat stands still, and a standby that
-// leaves a message unanswered, for longer than hangMax. The active process may
+// leaves a message unread or unanswered, for longer than hangMax. The active process may
 // well leave one unanswered: it lets go of a session only when a device, slow as
 // it may be, has. Supervisor.mu is held.
 func (s *server) beat(now time.Time, hangMax time.Duration) {
