@@ -10,6 +10,9 @@ VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 # Packages whose code runs over ordinary heap memory in tests, where the race detector can see it.
 RACE := ./ipc/... ./sim/... ./storage/... ./files/ext4/... ./supervisor/...
 
+# Packages with tests that play deaths at writes to shared memory, under a build tag of their own.
+SIMULATED := ./sim/ ./network/server/
+
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
@@ -29,17 +32,19 @@ test: ## all checks and tests; the last lines are go test's own
 	tools/install-packages test
 	$(MAKE) --no-print-directory check build
 	$(GO) test -race -short -timeout 20m $(GOTESTFLAGS) $$($(GO) list -e -find $(RACE) 2>/dev/null)
+	$(GO) test -tags simulator -timeout 10m $(GOTESTFLAGS) $(SIMULATED)
 	CGO_ENABLED=0 $(GO) test -timeout 30m $(GOTESTFLAGS) ./...
 
 test-long: build ## the storms and sweeps at full length (hours)
 	tools/install-packages test
 	QUINTET_LONG=1 $(GO) test -count=1 -timeout 8h -v ./...
-	QUINTET_LONG=1 $(GO) test -tags simulator -count=1 -timeout 8h -v ./sim/
+	QUINTET_LONG=1 $(GO) test -tags simulator -count=1 -timeout 8h -v $(SIMULATED)
 
 check: ## format, vet and build on both architectures, staticcheck, direction of dependencies
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt these files:"; echo "$$unformatted"; exit 1; }
 	GOARCH=amd64 $(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./...
+	$(GO) vet -tags simulator $(SIMULATED)
 	GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
 	$(GO) tool staticcheck ./...
 	$(GO) test ./internal/archtest/
