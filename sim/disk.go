@@ -70,7 +70,7 @@ func (d *device) Submit(op *storage.Operation) bool {
 	if len(d.queued) == deviceDepth {
 		return false
 	}
-	if op.Op.Transfers() && d.buffers[op.Buffer] == nil {
+	if op.Op.Transfers() && op.Buffer != storage.BufferNone && d.buffers[op.Buffer] == nil {
 		d.disk.world.fail(fmt.Errorf("operation %d uses buffer %d, which is not attached", op.Tag, op.Buffer))
 	}
 	d.queued = append(d.queued, *op)
