@@ -289,6 +289,9 @@ func (w *waiter) spinFor(ctx context.Context, p party) bool {
 			relax(beside)
 		}
 		w.dispatch()
+		// Others may have requests to submit, and nowhere else to run: on a second
+		// processor they could be in the server's way.
+		runtime.Gosched()
 		if clock.Ticks()-start > c.spinTicks || c.serverSleeps() || ctx.Err() != nil || c.Err() != nil {
 			return p.ready()
 		}
