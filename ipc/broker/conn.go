@@ -117,6 +117,11 @@ func (c *Conn) send(ref uint64, body Body, fds []int, send func(*net.UnixConn, [
 // ErrNoRoom; with the last three Ref may still be set, for a refusal.
 func (c *Conn) Receive() (Message, error) {
 	n, fds, err := unix.ReceivePacket(c.sock, c.buf[:], true)
+	if errors.Is(err, syscall.ECONNRESET) {
+		// A peer that closes before it has read everything leaves this error, once,
+		// in front of what it had sent: its refusal, perhaps.
+		n, fds, err = unix.ReceivePacket(c.sock, c.buf[:], true)
+	}
 	switch {
 	case errors.Is(err, unix.ErrTruncated):
 		return Message{}, fmt.Errorf("%w: over %d bytes, or too many descriptors", ErrMalformed, MessageMax)
