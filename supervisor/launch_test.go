@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/quintet-os/quintet/internal/unix"
 )
 
 // TestSlowOpen: a device that takes long to open holds up nobody. It is a FIFO
@@ -27,7 +28,7 @@ applications: {test: {volumes: {data: ro}}}
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
+	if err := unix.MakeFIFO(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
