@@ -151,6 +151,13 @@ func (r *Rig) Serve() {
 	}
 }
 
+// Replace kills the running server and lets a new one take over.
+func (r *Rig) Replace() {
+	r.Kill()
+	r.Succeed()
+	r.Serve()
+}
+
 // Kill ends the running server between two steps, without any farewell.
 func (r *Rig) Kill() {
 	if r.stop != nil {

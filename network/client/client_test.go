@@ -1,0 +1,264 @@
+package client_test
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/refs"
+
+	"github.com/quintet-os/quintet/network"
+	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/networktest"
+)
+
+func TestConformance(t *testing.T) {
+	networktest.Run(t, networktest.New(t).Pair())
+}
+
+// stream sends random bytes until stop is closed, then their hash. A block waits
+// for the other end to have read the one before.
+func stream(c net.Conn, seed uint64, stop <-chan struct{}) (sent uint64, err error) {
+	r, sum, block := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}), sha256.New(), make([]byte, 20_000)
+	for {
+		select {
+		case <-stop:
+			if err := binary.Write(c, binary.BigEndian, uint32(0)); err != nil {
+				return sent, err
+			}
+			_, err := c.Write(sum.Sum(nil))
+			return sent, err
+		default:
+		}
+		_, _ = r.Read(block)
+		sum.Write(block)
+		if err := binary.Write(c, binary.BigEndian, uint32(len(block))); err != nil {
+			return sent, err
+		}
+		n, err := c.Write(block)
+		if sent += uint64(n); err != nil {
+			return sent, err
+		}
+		if _, err := io.ReadFull(c, block[:1]); err != nil {
+			return sent, err
+		}
+	}
+}
+
+var errHash = errors.New("the hash of what was received is another")
+
+// verify receives what stream sends.
+func verify(c net.Conn) (received uint64, err error) {
+	sum := sha256.New()
+	for {
+		var n uint32
+		if err := binary.Read(c, binary.BigEndian, &n); err != nil {
+			return received, err
+		}
+		if n == 0 {
+			break
+		}
+		got, err := io.CopyN(sum, c, int64(n))
+		if received += uint64(got); err != nil {
+			return received, err
+		}
+		if _, err := c.Write([]byte{1}); err != nil {
+			return received, err
+		}
+	}
+	want := make([]byte, sha256.Size)
+	if _, err := io.ReadFull(c, want); err != nil {
+		return received, err
+	}
+	if string(want) != string(sum.Sum(nil)) {
+		return received, errHash
+	}
+	return received, nil
+}
+
+// No connection notices that the server has been replaced.
+func TestServerDeathsDropNoConnection(t *testing.T) {
+	connections, deaths := 100, 50
+	if testing.Short() { // the race detector makes the stack twenty times slower
+		connections, deaths = 10, 10
+	}
+	r := networktest.New(t)
+	p := r.Pair()
+	l, err := p.B.Listen("tcp", ":7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	for n := range connections {
+		ip := p.IPs[n%len(p.IPs)]
+		c, err := p.A.DialContext(t.Context(), "tcp", netip.AddrPortFrom(ip, 7).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		far, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			defer c.Close()
+			if sent, err := stream(c, uint64(n), stop); err != nil {
+				t.Errorf("connection %d after sending %d bytes: %v", n, sent, err)
+			}
+		})
+		wg.Go(func() {
+			defer far.Close()
+			if got, err := verify(far); err != nil {
+				t.Errorf("connection %d after receiving %d bytes: %v", n, got, err)
+			}
+		})
+	}
+	random := rand.New(rand.NewPCG(1, 4))
+	for range deaths {
+		// Not a wait for anything: deaths come at random times.
+		<-time.After(time.Duration(random.IntN(20_000)) * time.Microsecond)
+		r.Replace()
+	}
+	close(stop)
+	wg.Wait()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The stack answers echo requests, and survives whatever else comes.
+func FuzzReceive(f *testing.F) {
+	a, b := networktest.Host(1), networktest.Host(2)
+	a.Uplink = true // it may send anything
+	syn := make([]byte, 20)
+	binary.BigEndian.PutUint16(syn[2:], 80)
+	syn[12], syn[13] = 5<<4, 2
+	f.Add(networktest.IPv4(b.MAC, a.MAC, a.Addresses[0], b.Addresses[0], 6, syn))
+	f.Add(networktest.IPv4(b.MAC, a.MAC, a.Addresses[0], b.Addresses[0], 17, []byte{0, 7, 0, 80, 0, 8, 0, 0}))
+	f.Add(networktest.IPv4(b.MAC, a.MAC, a.Addresses[0], b.Addresses[0], 1, []byte{8, 0, 0xf7, 0xff, 0, 0, 0, 0}))
+	f.Add(networktest.IPv6(b.MAC, a.MAC, a.Addresses[1], b.Addresses[1], 58, networktest.Advert(a.Addresses[1], a.MAC)))
+	f.Add(networktest.IPv6(b.MAC, a.MAC, a.Addresses[1], b.Addresses[1], 44, []byte{6, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4}))
+	f.Add(networktest.IPv6(b.MAC, a.MAC, a.Addresses[1], b.Addresses[1], 0, []byte{58, 0, 5, 2, 0, 0, 1, 0, 130, 0, 0, 0}))
+	f.Add(networktest.ARP(network.Broadcast, a.MAC, 1, a.MAC, a.Addresses[0], network.MAC{}, b.Addresses[0]))
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		r := networktest.New(t)
+		m := r.Join(a, 8)
+		port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := r.Stack(2)
+		l, err := s.Listen("tcp", ":80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		r.Serve()
+		copy(frame, b.MAC[:])
+		port.Send(network.Offload{}, frame)
+		ping(t, port, a, b)
+	})
+}
+
+// ping sends an echo request from a raw port until the answer has come.
+func ping(t *testing.T, port *client.Port, from, to network.PortConfig) {
+	request := networktest.IPv4(to.MAC, from.MAC, from.Addresses[0], to.Addresses[0], 1, []byte{8, 0, 0xf7, 0xff, 0, 0, 0, 0})
+	header := request[14:34]
+	sum := network.Sum(0, header)
+	for sum>>16 != 0 {
+		sum = sum&0xffff + sum>>16
+	}
+	binary.BigEndian.PutUint16(header[10:], ^uint16(sum))
+	if !port.Send(network.Offload{}, request) {
+		t.Fatal("no room for a ping")
+	}
+	for answered := false; !answered; {
+		n, err := port.Poll(8, func(data []byte, _ network.Offload) {
+			if len(data) < 15 {
+				return
+			}
+			if binary.BigEndian.Uint16(data[12:]) == 0x0806 && data[21] == 1 { // who has our address?
+				port.Send(network.Offload{}, networktest.ARP(to.MAC, from.MAC, 2, from.MAC, from.Addresses[0], to.MAC, to.Addresses[0]))
+			}
+			answered = answered || binary.BigEndian.Uint16(data[12:]) == 0x0800 && len(data) > 34 && data[23] == 1 && data[34] == 0
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 && !answered {
+			if err := port.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// A server that writes nonsense into its ring ends the session, not the program.
+func TestHostileServer(t *testing.T) {
+	r := networktest.New(t)
+	m := r.Join(networktest.Host(1), 8)
+	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := network.Frame{Offset: network.ReceiveBuffer(8, 3), Length: 60} // not the next buffer
+	d := f.Encode()
+	m.Session.In(network.RingReceive).Push(&d)
+	m.Session.In(network.RingReceive).Publish()
+	_, err = port.Poll(8, func([]byte, network.Offload) { t.Error("the frame was delivered") })
+	if !errors.Is(err, network.KindDescriptor) || m.Client.Err() == nil {
+		t.Errorf("polling gave %v, the session %v", err, m.Client.Err())
+	}
+}
+
+// Packets and connections are given back: nothing of the stack is left after a
+// close in the midst of traffic.
+func TestCloseLeaksNothing(t *testing.T) {
+	refs.SetLeakMode(refs.LeaksPanic)
+	t.Cleanup(func() { refs.SetLeakMode(refs.NoLeakChecking) })
+	before := runtime.NumGoroutine()
+	t.Run("traffic", func(t *testing.T) {
+		p := networktest.New(t).Pair()
+		l, err := p.B.Listen("tcp", ":7")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var near, far []net.Conn
+		for range 20 {
+			c, err := p.A.DialContext(t.Context(), "tcp", netip.AddrPortFrom(p.IPs[0], 7).String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			near, far = append(near, c), append(far, d)
+		}
+		for i := range near {
+			go func() { _, _ = io.Copy(io.Discard, far[i]) }() // until the stack is closed
+			go func() {
+				for {
+					if _, err := near[i].Write(make([]byte, 10_000)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+		if _, err := near[0].Write(make([]byte, 1<<20)); err != nil {
+			t.Error(err)
+		}
+	})
+	for runtime.NumGoroutine() > before {
+		runtime.Gosched()
+	}
+	refs.DoRepeatedLeakCheck()
+}

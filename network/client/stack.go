@@ -1,0 +1,138 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"runtime"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"github.com/quintet-os/quintet/network"
+)
+
+const (
+	nic = 1
+
+	// Socket buffers, bytes. The maxima are those that Tailscale found to fill fast
+	// long paths; the stack grows a buffer towards its maximum as a connection
+	// needs it.
+	receiveDefault, receiveMax = 1 << 20, 8 << 20
+	sendDefault, sendMax       = 1 << 20, 6 << 20
+	socketMin                  = 4 << 10
+)
+
+// Config describes the interface of a stack.
+type Config struct {
+	MAC network.MAC
+	MTU int
+	// Addresses are the interface's own, with the length of their network.
+	Addresses []netip.Prefix
+	// Gateways are the routers of last resort, at most one of each family.
+	Gateways []netip.Addr
+	// Lookup resolves names; nil knows none. Literal addresses never reach it.
+	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+}
+
+// Stack is a TCP/IP stack of this process on one port. All methods may be called
+// from any goroutine.
+type Stack struct {
+	cfg   Config
+	stack *stack.Stack
+	link  *endpoint
+}
+
+// NewStack starts a stack on a port, which it takes over. Errors are KindConfig.
+func NewStack(port *Port, cfg Config) (*Stack, error) {
+	s := &Stack{cfg: cfg, link: newEndpoint(port, cfg.MAC, cfg.MTU)}
+	s.stack = stack.New(stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
+		HandleLocal:        true,
+	})
+	if err := s.configure(); err != nil {
+		s.stack.Close()
+		return nil, &network.Error{Kind: network.KindConfig, Detail: err.Error()}
+	}
+	s.link.start()
+	return s, nil
+}
+
+func (s *Stack) configure() error {
+	if err := s.setOptions(); err != nil {
+		return err
+	}
+	if err := s.stack.CreateNIC(nic, s.link); err != nil {
+		return fmt.Errorf("create the interface: %v", err)
+	}
+	for _, p := range s.cfg.Addresses {
+		if err := s.addAddress(p); err != nil {
+			return err
+		}
+	}
+	for _, g := range s.cfg.Gateways {
+		everywhere := header.IPv4EmptySubnet
+		if g.Is6() {
+			everywhere = header.IPv6EmptySubnet
+		}
+		s.stack.AddRoute(tcpip.Route{Destination: everywhere, Gateway: address(g), NIC: nic})
+	}
+	return nil
+}
+
+func (s *Stack) addAddress(p netip.Prefix) error {
+	protocol := ipv4.ProtocolNumber
+	if p.Addr().Is6() {
+		protocol = ipv6.ProtocolNumber
+	}
+	own := tcpip.ProtocolAddress{Protocol: protocol, AddressWithPrefix: tcpip.AddressWithPrefix{Address: address(p.Addr()), PrefixLen: p.Bits()}}
+	if err := s.stack.AddProtocolAddress(nic, own, stack.AddressProperties{}); err != nil {
+		return fmt.Errorf("add the address %v: %v", p, err)
+	}
+	s.stack.AddRoute(tcpip.Route{Destination: own.AddressWithPrefix.Subnet(), NIC: nic})
+	return nil
+}
+
+func (s *Stack) setOptions() error {
+	sack, recovery, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPRACKLossDetection, tcpip.TCPModerateReceiveBufferOption(true)
+	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: socketMin, Default: receiveDefault, Max: receiveMax}
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: socketMin, Default: sendDefault, Max: sendMax}
+	for name, option := range map[string]tcpip.SettableTransportProtocolOption{
+		"SACK": &sack, "loss recovery": &recovery, "receive buffer moderation": &moderate,
+		"receive buffers": &receive, "send buffers": &send,
+	} {
+		if err := s.stack.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
+			return fmt.Errorf("set TCP's %s: %v", name, err)
+		}
+	}
+	return nil
+}
+
+// Addresses are the stack's own.
+func (s *Stack) Addresses() []netip.Prefix { return s.cfg.Addresses }
+
+// Err is nil while the link works, and then the error that ended it.
+func (s *Stack) Err() error { return s.link.Err() }
+
+// Dropped is the number of packets for which there was no room on their way out.
+func (s *Stack) Dropped() uint64 { return s.link.dropped.Load() }
+
+// Close aborts all connections and ends the port's session.
+func (s *Stack) Close() error {
+	s.stack.Close()
+	s.link.close()
+	s.stack.Wait()
+	err := s.link.port.Close()
+	runtime.KeepAlive(s)
+	return err
+}
+
+func address(a netip.Addr) tcpip.Address { return tcpip.AddrFromSlice(a.AsSlice()) }
