@@ -15,6 +15,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/refs"
 
+	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
 	"github.com/quintet-os/quintet/network/networktest"
@@ -24,9 +25,9 @@ func TestConformance(t *testing.T) {
 	networktest.Run(t, networktest.New(t).Pair())
 }
 
-// stream sends random bytes until stop is closed, then their hash. A block waits
-// for the other end to have read the one before.
-func stream(c net.Conn, seed uint64, stop <-chan struct{}) (sent uint64, err error) {
+// stream sends random bytes until stop is closed, then their hash. If it is paced,
+// a block waits for the other end to have read the one before.
+func stream(c net.Conn, seed uint64, paced bool, stop <-chan struct{}) (sent uint64, err error) {
 	r, sum, block := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}), sha256.New(), make([]byte, 20_000)
 	for {
 		select {
@@ -47,6 +48,9 @@ func stream(c net.Conn, seed uint64, stop <-chan struct{}) (sent uint64, err err
 		if sent += uint64(n); err != nil {
 			return sent, err
 		}
+		if !paced {
+			continue
+		}
 		if _, err := io.ReadFull(c, block[:1]); err != nil {
 			return sent, err
 		}
@@ -56,7 +60,7 @@ func stream(c net.Conn, seed uint64, stop <-chan struct{}) (sent uint64, err err
 var errHash = errors.New("the hash of what was received is another")
 
 // verify receives what stream sends.
-func verify(c net.Conn) (received uint64, err error) {
+func verify(c net.Conn, paced bool) (received uint64, err error) {
 	sum := sha256.New()
 	for {
 		var n uint32
@@ -69,6 +73,9 @@ func verify(c net.Conn) (received uint64, err error) {
 		got, err := io.CopyN(sum, c, int64(n))
 		if received += uint64(got); err != nil {
 			return received, err
+		}
+		if !paced {
+			continue
 		}
 		if _, err := c.Write([]byte{1}); err != nil {
 			return received, err
@@ -90,6 +97,12 @@ func TestServerDeathsDropNoConnection(t *testing.T) {
 	if testing.Short() { // the race detector makes the stack twenty times slower
 		connections, deaths = 10, 10
 	}
+	t.Run("paced", func(t *testing.T) { replaceUnder(t, connections, deaths, true) })
+	t.Run("unpaced", func(t *testing.T) { replaceUnder(t, connections, deaths, false) })
+}
+
+// replaceUnder lets servers die under so many streams.
+func replaceUnder(t *testing.T, connections, deaths int, paced bool) {
 	r := networktest.New(t)
 	p := r.Pair()
 	l, err := p.B.Listen("tcp", ":7")
@@ -110,13 +123,13 @@ func TestServerDeathsDropNoConnection(t *testing.T) {
 		}
 		wg.Go(func() {
 			defer c.Close()
-			if sent, err := stream(c, uint64(n), stop); err != nil {
+			if sent, err := stream(c, uint64(n), paced, stop); err != nil {
 				t.Errorf("connection %d after sending %d bytes: %v", n, sent, err)
 			}
 		})
 		wg.Go(func() {
 			defer far.Close()
-			if got, err := verify(far); err != nil {
+			if got, err := verify(far, paced); err != nil {
 				t.Errorf("connection %d after receiving %d bytes: %v", n, got, err)
 			}
 		})
@@ -216,6 +229,41 @@ func TestHostileServer(t *testing.T) {
 	_, err = port.Poll(8, func([]byte, network.Offload) { t.Error("the frame was delivered") })
 	if !errors.Is(err, network.KindDescriptor) || m.Client.Err() == nil {
 		t.Errorf("polling gave %v, the session %v", err, m.Client.Err())
+	}
+}
+
+// A server that dies or is interrupted between showing frames and giving back the
+// places of their buffers costs the port no buffer.
+func TestBuffersArePostedOnceTheirPlacesAreFree(t *testing.T) {
+	const buffers = 8
+	r := networktest.New(t)
+	m := r.Join(networktest.Host(1), buffers)
+	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	post, receive := m.Session.Out(network.RingPost), m.Session.In(network.RingReceive)
+	for turn := range 3 {
+		for i := range buffers {
+			var d ipc.Descriptor
+			if !post.Pop(&d) {
+				t.Fatalf("turn %d: %d buffers were posted, want %d", turn, i, buffers)
+			}
+			f := network.Frame{Offset: network.ReceiveBuffer(buffers, i), Length: 60}
+			d = f.Encode()
+			receive.Push(&d)
+		}
+		receive.Publish()
+		if n, err := port.Poll(buffers, func([]byte, network.Offload) {}); n != buffers || err != nil {
+			t.Fatalf("turn %d: %d frames came, %v", turn, n, err)
+		}
+		post.Commit()
+		if err := port.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := port.Poll(buffers, func([]byte, network.Offload) {}); n != 0 || err != nil {
+			t.Fatalf("turn %d: %d frames came of nothing, %v", turn, n, err)
+		}
 	}
 }
 

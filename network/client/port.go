@@ -46,20 +46,25 @@ func NewPort(session *ipc.Client, region []byte, buffers int) (*Port, error) {
 	}
 	p := &Port{session: session, mem: region, buffers: buffers,
 		send: session.Out(network.RingSend), post: session.Out(network.RingPost), receive: session.In(network.RingReceive)}
-	for range buffers {
-		p.postNext()
-	}
+	p.postAll()
 	p.post.Publish()
 	p.withheld = 0
 	return p, nil
 }
 
-func (p *Port) postNext() {
-	f := network.Frame{Offset: network.ReceiveBuffer(p.buffers, int(p.posted%uint64(p.buffers))), Length: network.BufferBytes}
-	d := f.Encode()
-	p.post.Push(&d)
-	p.posted++
-	p.withheld++
+// postAll pushes the buffers that are the client's: all of them that have room.
+// A server shows a frame before it gives the place of its buffer back, so the
+// ring may be full here; Wait then returns when it is no longer.
+func (p *Port) postAll() {
+	for p.posted < p.received+uint64(p.buffers) {
+		f := network.Frame{Offset: network.ReceiveBuffer(p.buffers, int(p.posted%uint64(p.buffers))), Length: network.BufferBytes}
+		d := f.Encode()
+		if !p.post.Push(&d) {
+			return
+		}
+		p.posted++
+		p.withheld++
+	}
 }
 
 // Send sends one frame, given in pieces, and returns false if the ring is full;
@@ -107,9 +112,7 @@ func (p *Port) Poll(limit int, deliver func(data []byte, o network.Offload)) (n 
 		n++
 	}
 	p.receive.Commit()
-	for range n {
-		p.postNext()
-	}
+	p.postAll()
 	if p.withheld >= p.buffers/postShare {
 		p.post.Publish()
 		p.withheld = 0
