@@ -40,6 +40,8 @@ type Config struct {
 	Gateways []netip.Addr
 	// Lookup resolves names; nil knows none. Literal addresses never reach it.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+	// Forward makes the stack a router; nil for a host.
+	Forward *Forwarder
 }
 
 // Stack is a TCP/IP stack of this process on one port. All methods may be called
@@ -56,7 +58,7 @@ func NewStack(port *Port, cfg Config) (*Stack, error) {
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
-		HandleLocal:        true,
+		HandleLocal:        cfg.Forward == nil, // a router takes any address for its own, and would keep all it sends
 	})
 	if err := s.configure(); err != nil {
 		s.stack.Close()
@@ -75,6 +77,11 @@ func (s *Stack) configure() error {
 	}
 	for _, p := range s.cfg.Addresses {
 		if err := s.addAddress(p); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Forward != nil {
+		if err := s.forward(s.cfg.Forward); err != nil {
 			return err
 		}
 	}
