@@ -1,0 +1,203 @@
+package nat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quintet-os/quintet/network"
+	"github.com/quintet-os/quintet/network/client"
+)
+
+const (
+	// connectionsMax bounds the connections of TCP, both ways, pairsMax the pairs of
+	// ends of UDP, and echoesMax the echo requests that wait for an answer.
+	connectionsMax = 4096
+	pairsMax       = 4096
+	echoesMax      = 256
+	// dialMax is how long the world may take to accept a connection.
+	dialMax = 30 * time.Second
+	// udpIdle is how long a pair of ends is kept without traffic (RFC 4787, REQ-5:
+	// no less than two minutes), dnsIdle if the pair asks a resolver.
+	udpIdle = 2 * time.Minute
+	dnsIdle = 20 * time.Second
+	// echoMax is how long the answer to an echo request may take.
+	echoMax = 10 * time.Second
+
+	dnsPort = 53
+)
+
+// Config describes a gateway.
+type Config struct {
+	// Port of the switch; it must be an uplink.
+	Port *client.Port
+	// MAC, MTU and Addresses are those of the gateway in its network. Guests have the
+	// addresses as their default routes.
+	MAC       network.MAC
+	MTU       int
+	Addresses []netip.Prefix
+	// Resolvers answer what guests ask port 53 of Addresses; the first is asked. None:
+	// nobody answers.
+	Resolvers []netip.AddrPort
+	// Publish are ports of the host that lead to guests.
+	Publish []Publish
+	// Dial opens connections of the host, Ping sockets for ICMP echo; nil for those of
+	// the process's own network namespace.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Ping func(to netip.Addr) (net.Conn, error)
+}
+
+// Counters of a gateway.
+type Counters struct {
+	Connections, Pairs, Echoes uint64 // accepted since the start
+	Open                       int    // connections and pairs now
+	Refused                    uint64 // by a rule or a bound
+	Failed                     uint64 // the host could not reach whom the guest wanted
+}
+
+// Gateway carries connections until it is closed.
+type Gateway struct {
+	cfg    Config
+	stack  *client.Stack
+	own    map[netip.Addr]bool
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu          sync.Mutex // guards the fields below; a leaf
+	closers     map[closer]struct{}
+	connections int
+	pairs       int
+	echoes      int
+	closed      bool
+
+	counters struct{ connections, pairs, echoes, refused, failed atomic.Uint64 }
+}
+
+type closer interface{ Close() error }
+
+// New starts a gateway, which owns the port from now on, even if it fails. It fails
+// when a published port cannot be listened on, and with errors of package network.
+func New(cfg Config) (*Gateway, error) {
+	g := &Gateway{cfg: cfg, own: make(map[netip.Addr]bool), closers: make(map[closer]struct{})}
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+	for _, p := range cfg.Addresses {
+		g.own[p.Addr()] = true
+	}
+	if g.cfg.Dial == nil {
+		g.cfg.Dial = new(net.Dialer).DialContext
+	}
+	if g.cfg.Ping == nil {
+		g.cfg.Ping = Ping
+	}
+	var err error
+	g.stack, err = client.NewStack(cfg.Port, client.Config{MAC: cfg.MAC, MTU: cfg.MTU, Addresses: cfg.Addresses,
+		Forward: &client.Forwarder{TCP: g.connection, UDP: g.pair, Echo: g.echo}})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("nat: %w", err), cfg.Port.Close())
+	}
+	for _, p := range cfg.Publish {
+		if err := g.publish(p); err != nil {
+			return nil, errors.Join(fmt.Errorf("nat: publish %v: %w", p, err), g.Close())
+		}
+	}
+	return g, nil
+}
+
+// Counters tells what has happened.
+func (g *Gateway) Counters() Counters {
+	c := &g.counters
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Counters{Connections: c.connections.Load(), Pairs: c.pairs.Load(), Echoes: c.echoes.Load(),
+		Refused: c.refused.Load(), Failed: c.failed.Load(), Open: g.connections + g.pairs}
+}
+
+// Err is nil while the port works, and then the error that ended it.
+func (g *Gateway) Err() error { return g.stack.Err() }
+
+// Close ends all connections and the port's session.
+func (g *Gateway) Close() error {
+	g.cancel()
+	g.mu.Lock()
+	g.closed = true
+	for c := range g.closers {
+		c.Close()
+	}
+	g.mu.Unlock()
+	err := g.stack.Close()
+	g.tasks.Wait()
+	return err
+}
+
+// hold has c closed when the gateway is; false if it is already.
+func (g *Gateway) hold(c closer) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.closed {
+		g.closers[c] = struct{}{}
+	}
+	return !g.closed
+}
+
+// drop closes c and forgets it.
+func (g *Gateway) drop(c closer) {
+	g.mu.Lock()
+	delete(g.closers, c)
+	g.mu.Unlock()
+	c.Close()
+}
+
+// enter takes one of the places of count, of which there are limit, and starts task;
+// false when there is none left.
+func (g *Gateway) enter(count *int, limit int, task func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed || *count >= limit {
+		g.counters.refused.Add(1)
+		return false
+	}
+	*count++
+	g.tasks.Go(func() {
+		defer func() {
+			g.mu.Lock()
+			*count--
+			g.mu.Unlock()
+		}()
+		task()
+	})
+	return true
+}
+
+// target is where in the world an address of a guest leads; false when nowhere.
+func (g *Gateway) target(to netip.AddrPort) (netip.AddrPort, bool) {
+	a := to.Addr().Unmap()
+	if g.own[a] {
+		if to.Port() == dnsPort && len(g.cfg.Resolvers) > 0 {
+			return g.cfg.Resolvers[0], true
+		}
+		return netip.AddrPort{}, false
+	}
+	if !reachable(a) {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(a, to.Port()), true
+}
+
+var (
+	thisNetwork = netip.MustParsePrefix("0.0.0.0/8")    // RFC 1122: this host
+	translated  = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052: IPv4 in IPv6
+	compatible  = netip.MustParsePrefix("::/96")        // RFC 4291, 2.5.5.1: the same, of old
+	limited     = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+)
+
+// reachable tells whether guests may speak to an address.
+func reachable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsLoopback() && !a.IsUnspecified() && !a.IsMulticast() && !a.IsLinkLocalUnicast() && !a.Is4In6() &&
+		!thisNetwork.Contains(a) && !translated.Contains(a) && !compatible.Contains(a) && a != limited
+}
