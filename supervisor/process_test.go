@@ -14,7 +14,7 @@ func TestCrowdedServer(t *testing.T) {
 	c := connect(t, s)
 	store := s.servers[0]
 	s.mu.Lock()
-	s.queueMax = 1
+	s.queueMax = 8 // more than wait for a moment at a process that reads
 	patient := s.config.Topology.Supervisor.HeartbeatTimeout
 	s.config.Topology.Supervisor.HeartbeatTimeout = time.Hour
 	stopped := store.standby
