@@ -27,6 +27,9 @@ type Topology struct {
 	Volumes      []Volume
 	Applications []Application
 	Grants       []Grant // of applications' volumes sections and of grants
+	Networks     []Network
+	Uplinks      []Uplink
+	Ports        []Port // of applications' networks sections
 }
 
 // Supervisor holds the settings of the supervisor itself.
@@ -46,8 +49,12 @@ type Backoff struct {
 // Kind is what a server serves.
 type Kind string
 
-// Storage servers serve volumes.
-const Storage Kind = "storage"
+const (
+	// Storage servers serve volumes.
+	Storage Kind = "storage"
+	// Switch servers switch the frames of networks.
+	Switch Kind = "network"
+)
 
 // Server is one isolated server.
 type Server struct {
