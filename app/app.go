@@ -13,7 +13,7 @@
 // Trust: the supervisor, and the servers with the data they are asked to keep.
 // No server can write this process's memory, but for the regions granted to it.
 //
-// Locks: App.mu guards the list of open volumes, and is a leaf.
+// Locks: App.mu guards the list of sessions, and is a leaf.
 package app
 
 import (
@@ -32,17 +32,20 @@ import (
 type App struct {
 	broker *broker.Client
 
-	mu      sync.Mutex
-	volumes map[uint64]*Volume
-	early   map[uint64]string // sessions that ended before they were entered
-	closed  bool              // by Close
-	lost    bool              // the supervisor has gone
+	mu       sync.Mutex
+	sessions map[uint64]*session
+	early    map[uint64]string // sessions that ended before they were entered
+	closed   bool              // by Close
+	lost     bool              // the supervisor has gone
 }
 
 // Option changes how Connect connects.
 type Option func(*options)
 
-type options struct{ socket, name string }
+type options struct {
+	socket, name string
+	conn         *broker.Conn
+}
 
 // WithSocket names the supervisor's socket. The default is $QUINTET_SOCKET, and
 // without it the socket of the default state directory.
@@ -51,6 +54,10 @@ func WithSocket(path string) Option { return func(o *options) { o.socket = path 
 // WithName names the application in `quintet ps`. The default is the name of the
 // program. An application that `quintet run --name` started keeps that name.
 func WithName(name string) Option { return func(o *options) { o.name = name } }
+
+// WithConnection uses a connection that the supervisor has made, for a gateway that it
+// has started.
+func WithConnection(c *broker.Conn) Option { return func(o *options) { o.conn = c } }
 
 // Connect connects to the supervisor. It fails if there is none, with
 // *broker.Refused if it does not admit this program (another version of the
@@ -63,10 +70,14 @@ func Connect(ctx context.Context, opts ...Option) (*App, error) {
 	for _, each := range opts {
 		each(&o)
 	}
-	a := &App{volumes: make(map[uint64]*Volume), early: make(map[uint64]string)}
+	a := &App{sessions: make(map[uint64]*session), early: make(map[uint64]string)}
 	hello := broker.Hello{Name: o.name[:min(len(o.name), broker.NameMax)], Domain: os.Getenv(supervisor.DomainVariable)}
 	var err error
-	a.broker, err = broker.NewClient(ctx, o.socket, hello, a.ended)
+	if o.conn != nil {
+		a.broker, err = broker.NewClientOn(ctx, o.conn, hello, a.ended)
+	} else {
+		a.broker, err = broker.NewClient(ctx, o.socket, hello, a.ended)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +95,7 @@ func (a *App) watch() {
 	if a.closed {
 		return
 	}
-	for _, v := range a.volumes {
+	for _, v := range a.sessions {
 		v.ipc.Fail(ipc.ReasonRevoked, broker.ErrDisconnected.Error())
 	}
 }
@@ -94,7 +105,7 @@ func (a *App) watch() {
 func (a *App) ended(e *broker.Ended) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if v := a.volumes[e.Session]; v != nil {
+	if v := a.sessions[e.Session]; v != nil {
 		v.ipc.Fail(ipc.ReasonRevoked, e.Reason)
 	} else if len(a.early) < earlyMax {
 		a.early[e.Session] = e.Reason
@@ -112,13 +123,13 @@ func (a *App) Broker() *broker.Client { return a.broker }
 func (a *App) Close() error {
 	a.mu.Lock()
 	a.closed = true
-	var open []*Volume
-	for _, v := range a.volumes {
+	var open []*session
+	for _, v := range a.sessions {
 		open = append(open, v)
 	}
 	a.mu.Unlock()
-	for _, v := range open {
-		_ = v.ipc.Close()
+	for _, s := range open {
+		_ = s.ipc.Close()
 	}
 	// The supervisor ends the sessions of an application that has gone. The
 	// granted memory stays mapped here: a device may still write to it.

@@ -49,8 +49,8 @@ type Domain struct {
 // control runs an operation on the system. Only root and the supervisor's own
 // user may, except that everybody may look. Supervisor.mu is held.
 func (a *application) control(ref uint64, c *broker.Control) error {
-	if uid := a.peer.UID; c.Verb != VerbState && uid != 0 && uid != uint32(os.Geteuid()) {
-		return broker.Refuse(broker.CodeDenied, "only root and uid %d may %s", os.Geteuid(), c.Verb)
+	if err := a.mayControl(c.Verb); c.Verb != VerbState && err != nil {
+		return err
 	}
 	var target *server
 	if c.Verb == VerbKill || c.Verb == VerbRestart {
@@ -89,6 +89,14 @@ func (a *application) control(ref uint64, c *broker.Control) error {
 		return nil
 	}
 	return broker.Refuse(broker.CodeMalformed, "unknown control verb %q", c.Verb)
+}
+
+// mayControl refuses users who may only look.
+func (a *application) mayControl(verb string) error {
+	if uid := a.peer.UID; uid != 0 && uid != uint32(os.Geteuid()) {
+		return broker.Refuse(broker.CodeDenied, "only root and uid %d may %s", os.Geteuid(), verb)
+	}
+	return nil
 }
 
 // domainOf makes the caller, and the program it is about to start, a domain.

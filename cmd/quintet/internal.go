@@ -10,8 +10,9 @@ import (
 
 	"github.com/quintet-os/quintet/cmd/quintet/demo"
 	"github.com/quintet-os/quintet/ipc/broker"
+	networkprocess "github.com/quintet-os/quintet/network/process"
 	"github.com/quintet-os/quintet/sandbox"
-	"github.com/quintet-os/quintet/storage/process"
+	storageprocess "github.com/quintet-os/quintet/storage/process"
 )
 
 // controlFD is the descriptor of a server's connection to its supervisor.
@@ -19,12 +20,21 @@ const controlFD = 3
 
 func newInternal() *cobra.Command {
 	internal := &cobra.Command{Use: "internal", Short: "Programs that the supervisor starts", Hidden: true}
-	internal.AddCommand(&cobra.Command{
-		Use:   "storage-server",
-		Short: "Serve volumes; started by the supervisor",
-		Args:  usage(0, 0, "no arguments"),
-		RunE:  func(*cobra.Command, []string) error { return storageServer() },
-	})
+	for _, each := range []struct {
+		use, short string
+		run        func(conn *broker.Conn, degraded []string) error
+	}{
+		{"storage-server", "Serve volumes", storageprocess.Run},
+		{"network-server", "Switch the frames of networks", networkprocess.Run},
+		{"uplink", "Join a network to the world", uplink},
+	} {
+		internal.AddCommand(&cobra.Command{
+			Use:   each.use,
+			Short: each.short + "; started by the supervisor",
+			Args:  usage(0, 0, "no arguments"),
+			RunE:  func(*cobra.Command, []string) error { return confined(each.run) },
+		})
+	}
 	for _, role := range []string{"writer", "reader"} {
 		internal.AddCommand(&cobra.Command{
 			Use:   "demo-" + role,
@@ -38,7 +48,8 @@ func newInternal() *cobra.Command {
 	return internal
 }
 
-func storageServer() error {
+// confined enters the sandbox and runs a server or gateway in it.
+func confined(run func(conn *broker.Conn, degraded []string) error) error {
 	report, err := sandbox.Enter()
 	if err != nil {
 		return err
@@ -54,5 +65,5 @@ func storageServer() error {
 	for _, m := range report.Degraded() {
 		degraded = append(degraded, fmt.Sprintf("%s: %s", m.Name, m.Detail))
 	}
-	return process.Run(conn, degraded)
+	return run(conn, degraded)
 }

@@ -44,6 +44,8 @@ type Config struct {
 	// Resolvers answer what guests ask port 53 of Addresses; the first is asked. None:
 	// nobody answers.
 	Resolvers []netip.AddrPort
+	// Lookup knows the guests by name; nil: none.
+	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
 	// Publish are ports of the host that lead to guests.
 	Publish []Publish
 	// Dial opens connections of the host, Ping sockets for ICMP echo; nil for those of
@@ -96,7 +98,7 @@ func New(cfg Config) (*Gateway, error) {
 		g.cfg.Ping = Ping
 	}
 	var err error
-	g.stack, err = client.NewStack(cfg.Port, client.Config{MAC: cfg.MAC, MTU: cfg.MTU, Addresses: cfg.Addresses,
+	g.stack, err = client.NewStack(cfg.Port, client.Config{MAC: cfg.MAC, MTU: cfg.MTU, Addresses: cfg.Addresses, Lookup: cfg.Lookup,
 		Forward: &client.Forwarder{TCP: g.connection, UDP: g.pair, Echo: g.echo}})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("nat: %w", err), cfg.Port.Close())
@@ -120,6 +122,9 @@ func (g *Gateway) Counters() Counters {
 
 // Err is nil while the port works, and then the error that ended it.
 func (g *Gateway) Err() error { return g.stack.Err() }
+
+// Ended is closed when the port has come to its end.
+func (g *Gateway) Ended() <-chan struct{} { return g.stack.Ended() }
 
 // Close ends all connections and the port's session.
 func (g *Gateway) Close() error {

@@ -281,7 +281,7 @@ func TestPublishedPorts(t *testing.T) {
 	}
 	to := netip.AddrPortFrom(networktest.Host(2).Addresses[0], 80)
 	s := start(t, func(c *nat.Config) {
-		c.Publish = []nat.Publish{{Network: "tcp", To: to, Listener: listener}, {Network: "udp", To: to, Socket: socket}}
+		c.Publish = []nat.Publish{{Network: "tcp", To: to.String(), Listener: listener}, {Network: "udp", To: to.String(), Socket: socket}}
 	})
 	web, err := s.guest.Listen("tcp", ":80")
 	if err != nil {

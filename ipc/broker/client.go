@@ -40,6 +40,11 @@ func NewClient(ctx context.Context, path string, hello Hello, ended func(*Ended)
 	case err != nil:
 		return nil, fmt.Errorf("connect to the supervisor at %s: %w", path, err)
 	}
+	return NewClientOn(ctx, conn, hello, ended)
+}
+
+// NewClientOn is NewClient over a connection that there is, which it takes over.
+func NewClientOn(ctx context.Context, conn *Conn, hello Hello, ended func(*Ended)) (*Client, error) {
 	c := &Client{conn: conn, ended: ended, gone: make(chan struct{}), asked: make(map[uint64]chan Message)}
 	go c.receive()
 	if _, err := c.Ask(ctx, &hello); err != nil {

@@ -48,12 +48,13 @@ type endpoint struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	err     atomic.Pointer[error] // why the poll loop has ended
+	ended   chan struct{}         // closed then
 
 	dropped atomic.Uint64 // packets for which there was no room
 }
 
 func newEndpoint(port *Port, mac network.MAC, mtu int) *endpoint {
-	e := &endpoint{port: port, mac: tcpip.LinkAddress(mac[:])}
+	e := &endpoint{port: port, mac: tcpip.LinkAddress(mac[:]), ended: make(chan struct{})}
 	e.mtu.Store(uint32(mtu))
 	return e
 }
@@ -63,6 +64,7 @@ func (e *endpoint) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
 	e.running.Go(func() {
+		defer close(e.ended)
 		if err := e.run(ctx); ctx.Err() == nil {
 			e.err.Store(&err)
 		}

@@ -129,6 +129,9 @@ func (s *Stack) Addresses() []netip.Prefix { return s.cfg.Addresses }
 // Err is nil while the link works, and then the error that ended it.
 func (s *Stack) Err() error { return s.link.Err() }
 
+// Ended is closed when the link has ended, of itself or by Close.
+func (s *Stack) Ended() <-chan struct{} { return s.link.ended }
+
 // Dropped is the number of packets for which there was no room on their way out.
 func (s *Stack) Dropped() uint64 { return s.link.dropped.Load() }
 

@@ -1,0 +1,60 @@
+package process
+
+import (
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/ipc/process"
+	"github.com/quintet-os/quintet/network/server"
+)
+
+// capture writes the frames of a port to a file that does not block. What a reader
+// that is too slow leaves no room for is lost and counted, not waited for.
+type capture struct {
+	*server.Capture
+	fd   int
+	left []byte // taken from the capture and not yet written
+}
+
+// capture begins one, in the place of the one that the port has.
+func (s *service) capture(body *broker.Capture, fd int) error {
+	of := s.process.Session(body.Session)
+	if of == nil {
+		unix.CloseAll([]int{fd})
+		return nil // it has ended
+	}
+	s.endCapture(of)
+	c := &capture{Capture: server.NewCapture(s.epoch), fd: fd}
+	if body.Continued {
+		c.Take() // the header
+	}
+	s.captures[of] = c
+	s.Capture(of.IPC, c.Capture)
+	return nil
+}
+
+// write passes on what has been captured.
+func (s *service) write(of *process.Session) {
+	c := s.captures[of]
+	if len(c.left) == 0 {
+		c.left = c.Take()
+	}
+	if len(c.left) == 0 {
+		return
+	}
+	n, err := unix.TryWrite(c.fd, c.left)
+	c.left = c.left[n:]
+	if err != nil {
+		s.endCapture(of)
+		s.process.Report(&broker.Captured{Session: of.Body.ID, Lost: c.Lost})
+	}
+}
+
+func (s *service) endCapture(of *process.Session) {
+	c := s.captures[of]
+	if c == nil {
+		return
+	}
+	s.Capture(of.IPC, nil)
+	delete(s.captures, of)
+	unix.CloseAll([]int{c.fd})
+}
