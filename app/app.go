@@ -44,6 +44,7 @@ type Option func(*options)
 
 type options struct {
 	socket, name string
+	domain       string
 	conn         *broker.Conn
 }
 
@@ -55,6 +56,10 @@ func WithSocket(path string) Option { return func(o *options) { o.socket = path 
 // program. An application that `quintet run --name` started keeps that name.
 func WithName(name string) Option { return func(o *options) { o.name = name } }
 
+// WithDomain says which domain of `quintet run` the program belongs to, by its token.
+// The default is $QUINTET_DOMAIN.
+func WithDomain(token string) Option { return func(o *options) { o.domain = token } }
+
 // WithConnection uses a connection that the supervisor has made, for a gateway that it
 // has started.
 func WithConnection(c *broker.Conn) Option { return func(o *options) { o.conn = c } }
@@ -63,7 +68,7 @@ func WithConnection(c *broker.Conn) Option { return func(o *options) { o.conn = 
 // *broker.Refused if it does not admit this program (another version of the
 // protocol, too many applications), and with the context's error.
 func Connect(ctx context.Context, opts ...Option) (*App, error) {
-	o := options{socket: os.Getenv(supervisor.SocketVariable), name: filepath.Base(os.Args[0])}
+	o := options{socket: os.Getenv(supervisor.SocketVariable), name: filepath.Base(os.Args[0]), domain: os.Getenv(supervisor.DomainVariable)}
 	if o.socket == "" {
 		o.socket = supervisor.SocketPath(supervisor.DefaultStateDir())
 	}
@@ -71,7 +76,7 @@ func Connect(ctx context.Context, opts ...Option) (*App, error) {
 		each(&o)
 	}
 	a := &App{sessions: make(map[uint64]*session), early: make(map[uint64]string)}
-	hello := broker.Hello{Name: o.name[:min(len(o.name), broker.NameMax)], Domain: os.Getenv(supervisor.DomainVariable)}
+	hello := broker.Hello{Name: o.name[:min(len(o.name), broker.NameMax)], Domain: o.domain}
 	var err error
 	if o.conn != nil {
 		a.broker, err = broker.NewClientOn(ctx, o.conn, hello, a.ended)

@@ -42,6 +42,8 @@ type Domain struct {
 	Command     []string          `json:"command,omitempty"`
 	Directory   string            `json:"directory,omitempty"`
 	Environment map[string]string `json:"environment,omitempty"`
+	// Networks are those that the application may use.
+	Networks []string `json:"networks,omitempty"`
 	// Unlimited says why the memory that the topology sets is not enforced.
 	Unlimited string `json:"unlimited,omitempty"`
 }
@@ -104,6 +106,11 @@ func (a *application) domainOf(ref uint64, declared topology.Application) {
 	d := &domain{name: declared.Name, app: a}
 	answer := Domain{
 		Token: rand.Text(), Command: declared.Command, Directory: declared.Directory, Environment: declared.Environment,
+	}
+	for _, p := range a.sup.config.Topology.Ports {
+		if p.To == declared.Name {
+			answer.Networks = append(answer.Networks, p.Network)
+		}
 	}
 	if declared.Memory > 0 {
 		var err error

@@ -35,6 +35,12 @@ func newInternal() *cobra.Command {
 			RunE:  func(*cobra.Command, []string) error { return confined(each.run) },
 		})
 	}
+	internal.AddCommand(&cobra.Command{
+		Use:                "compat",
+		Short:              "Run a program with another resolv.conf; started by quintet run --compat",
+		DisableFlagParsing: true,
+		RunE:               func(_ *cobra.Command, args []string) error { return execCompat(args) },
+	})
 	for _, role := range []string{"writer", "reader"} {
 		internal.AddCommand(&cobra.Command{
 			Use:   "demo-" + role,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/supervisor"
 )
 
@@ -28,7 +30,7 @@ func newPs(s *settings) *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			report, err := control(cmd.Context(), c, supervisor.VerbState, "")
+			report, state, err := look(cmd.Context(), c)
 			if err != nil {
 				return err
 			}
@@ -36,13 +38,18 @@ func newPs(s *settings) *cobra.Command {
 				_, err := os.Stdout.Write(append(report, '\n'))
 				return err
 			}
-			var state supervisor.State
-			if err := json.Unmarshal(report, &state); err != nil {
-				return err
-			}
-			return printState(&state)
+			return printState(state)
 		},
 	}
+}
+
+// look asks for the state of the system.
+func look(ctx context.Context, c *broker.Client) (report []byte, state *supervisor.State, err error) {
+	if report, err = control(ctx, c, supervisor.VerbState, ""); err != nil {
+		return nil, nil, err
+	}
+	state = new(supervisor.State)
+	return report, state, json.Unmarshal(report, state)
 }
 
 func printState(state *supervisor.State) error {
