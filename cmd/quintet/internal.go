@@ -41,7 +41,7 @@ func newInternal() *cobra.Command {
 		DisableFlagParsing: true,
 		RunE:               func(_ *cobra.Command, args []string) error { return execCompat(args) },
 	})
-	for _, role := range []string{"writer", "reader"} {
+	for _, role := range []string{"writer", "reader", "web", "fetcher"} {
 		internal.AddCommand(&cobra.Command{
 			Use:   "demo-" + role,
 			Short: "An application of the demonstration",

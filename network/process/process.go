@@ -37,6 +37,7 @@ type service struct {
 	epoch     time.Time     // of the loop's clock
 	countedAt time.Duration // by the loop's clock
 	total     uint64        // already added to the status
+	tabled    uint64        // total when the table was updated last
 }
 
 // port is a session as a port.
@@ -133,6 +134,22 @@ func (s *service) Remove(of *process.Session, done func()) {
 // Drained implements process.Service: what has not been forwarded waits in the rings.
 func (s *service) Drained() bool { return true }
 
+// Drain implements process.Service. The last Count is not to wait for its turn.
+func (s *service) Drain() {
+	s.Core.Drain()
+	s.countedAt = -countInterval
+}
+
+// Deadline implements ipc.Timed: what has been counted is due in the table, even if
+// nothing more happens.
+func (s *service) Deadline() (at time.Duration, ok bool) {
+	at, ok = s.Core.Deadline()
+	if due := s.countedAt + countInterval; s.total != s.tabled && (!ok || due < at) {
+		return due, true
+	}
+	return at, ok
+}
+
 // Count implements process.Service.
 func (s *service) Count(now time.Duration, status broker.StatusWords) {
 	status.Add(broker.CountRequests, s.Total()-s.total)
@@ -140,7 +157,7 @@ func (s *service) Count(now time.Duration, status broker.StatusWords) {
 	if now-s.countedAt < countInterval {
 		return
 	}
-	s.countedAt = now
+	s.countedAt, s.tabled = now, s.total
 	for of := range s.ports {
 		s.count(of)
 	}

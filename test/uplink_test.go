@@ -1,0 +1,464 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/quintet-os/quintet/app"
+	"github.com/quintet-os/quintet/internal/netns"
+	"github.com/quintet-os/quintet/internal/testenv"
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/supervisor"
+)
+
+// A system lives in one namespace, and the world is another, at the other end of a
+// cable.
+const (
+	systemEnd = "192.0.2.1"
+	worldEnd  = "192.0.2.2"
+)
+
+func prefixes(addresses ...string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, a := range addresses {
+		all = append(all, netip.MustParsePrefix(a))
+	}
+	return all
+}
+
+func namespace(t *testing.T) *netns.Namespace {
+	t.Helper()
+	testenv.RequireRoot(t)
+	n, err := netns.New()
+	if err != nil {
+		testenv.Skip(t, err.Error())
+	}
+	t.Cleanup(func() { n.Close() })
+	return n
+}
+
+// cable joins a system and the world. The system's end has the addresses, or none.
+func cable(t *testing.T, system, world *netns.Namespace, own, far []netip.Prefix) {
+	t.Helper()
+	if err := system.Veth(netns.Interface{Name: "cable", Addresses: own}, world, netns.Interface{Name: "cable", Addresses: far}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// serveIn answers HTTP in a namespace with the hash of what was posted.
+func serveIn(t *testing.T, n *netns.Namespace, address string) {
+	t.Helper()
+	var l net.Listener
+	if err := n.Do(func() (err error) { l, err = net.Listen("tcp", address); return err }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	serveHashes(t, l)
+}
+
+func serveHashes(t *testing.T, l net.Listener) {
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sum := sha256.New()
+		n, err := io.Copy(sum, r.Body)
+		fmt.Fprintf(w, "%d %x %v", n, sum.Sum(nil), err)
+	})}
+	go s.Serve(l)
+	t.Cleanup(func() { s.Close() })
+}
+
+// post sends data and checks that it has arrived.
+func post(t *testing.T, dial func(ctx context.Context, network, address string) (net.Conn, error), address string, bytesOf int) {
+	t.Helper()
+	data := bytes.Repeat([]byte("quintet!"), bytesOf/8)
+	c := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}, Timeout: patience}
+	answer, err := c.Post("http://"+address, "", bytes.NewReader(data))
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer answer.Body.Close()
+	said, err := io.ReadAll(answer.Body)
+	if want := fmt.Sprintf("%d %x <nil>", len(data), sha256.Sum256(data)); err != nil || string(said) != want {
+		t.Errorf("%s says %q, %v; want %q", address, said, err, want)
+	}
+}
+
+// TestUserUplink: an application reaches the world by sockets of the host, and the
+// world reaches it by a published port; the network server and the uplink may die.
+func TestUserUplink(t *testing.T) {
+	system, world := namespace(t), namespace(t)
+	cable(t, system, world, prefixes(systemEnd+"/24"), prefixes(worldEnd+"/24"))
+	serveIn(t, world, worldEnd+":80")
+	s := UpIn(t, system, program, `version: 1
+servers: {net: {kind: network}}
+networks: {lan: {server: net}}
+uplinks: {world: {network: lan, kind: user}}
+applications:
+  web: {networks: {lan: {publish: ["8080:80"]}}}
+`)
+	web := s.Network("web", "lan")
+	l, err := web.Listen("tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	serveHashes(t, l)
+	fromWorld := func(ctx context.Context, network, address string) (c net.Conn, err error) {
+		err = world.Do(func() error { c, err = new(net.Dialer).DialContext(ctx, network, address); return err })
+		return c, err
+	}
+	both := func() {
+		t.Helper()
+		post(t, web.DialContext, worldEnd+":80", 1<<20)
+		post(t, fromWorld, systemEnd+":8080", 1<<20)
+	}
+	both()
+	// A connection through the gateway outlives the server of the network.
+	c, err := web.Dial("tcp", worldEnd+":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	before := s.uplink("world")
+	for range 5 {
+		s.KillServer("net")
+		both()
+	}
+	if _, err := fmt.Fprintf(c, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+		t.Error(err)
+	}
+	if answer, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(answer), "HTTP/1.0 200") {
+		t.Errorf("a connection made before the deaths answers %q, %v", answer, err)
+	}
+	if after := s.uplink("world"); after.PID != before.PID {
+		t.Errorf("the uplink became another process: %+v, %+v", before, after)
+	}
+	// The uplink itself is replaced; its published port never refuses.
+	if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	post(t, fromWorld, systemEnd+":8080", 1<<10)
+	s.Until("another uplink serves", func(state *supervisor.State) bool {
+		return state.Uplinks[0].Serving && state.Uplinks[0].PID != before.PID
+	})
+	both()
+}
+
+func (s *System) uplink(name string) supervisor.UplinkState {
+	s.t.Helper()
+	state, err := s.State()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, u := range state.Uplinks {
+		if u.Name == name {
+			return u
+		}
+	}
+	s.t.Fatalf("there is no uplink %s", name)
+	return supervisor.UplinkState{}
+}
+
+// TestLinkUplinks: a namespace at the other end of each kind of link is a neighbour
+// of the applications, also after the death of the server and of the uplink.
+func TestLinkUplinks(t *testing.T) {
+	for _, each := range []struct{ kind, more string }{
+		{"packet", ""}, {"xdp", ", mode: native"}, {"xdp", ", mode: generic"}, {"xdp", ""},
+	} {
+		t.Run(each.kind+strings.TrimPrefix(each.more, ", mode:"), func(t *testing.T) {
+			system, world := namespace(t), namespace(t)
+			cable(t, system, world, nil, prefixes("10.77.0.200/24", "fd00:7175:696e::200/64"))
+			if each.kind == "xdp" {
+				if err := world.Do(func() error { return unix.SetTransmitChecksums("cable", false) }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := UpIn(t, system, program, `version: 1
+servers: {net: {kind: network}}
+networks: {lan: {server: net}}
+uplinks: {cable: {network: lan, kind: `+each.kind+`, interface: cable`+each.more+`}}
+applications: {test: {networks: {lan: {}}}}
+`)
+			neighbours(t, s, world, "10.77.0.200", "[fd00:7175:696e::200]")
+		})
+	}
+}
+
+// neighbours checks that the applications of a system and a namespace reach each
+// other.
+func neighbours(t *testing.T, s *System, world *netns.Namespace, addresses ...string) {
+	t.Helper()
+	serveIn(t, world, ":80")
+	n := s.Network("test", "lan")
+	reach := func() {
+		t.Helper()
+		for _, a := range addresses {
+			post(t, n.DialContext, a+":80", 1<<20)
+		}
+		own := n.Addresses()[0].Addr().String()
+		ping := exec.Command("ping", "-c", "1", "-W", "5", own)
+		ping.Env = os.Environ()
+		var out bytes.Buffer
+		ping.Stdout, ping.Stderr = &out, &out
+		if err := world.Start(ping); err != nil {
+			t.Fatal(err)
+		}
+		if err := ping.Wait(); err != nil {
+			t.Errorf("ping %s: %v\n%s", own, err, out.String())
+		}
+	}
+	reach()
+	s.KillServer("net")
+	reach()
+	before := s.State0().Uplinks[0]
+	if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	s.Until("another uplink serves", func(state *supervisor.State) bool {
+		return state.Uplinks[0].Serving && state.Uplinks[0].PID != before.PID
+	})
+	reach()
+}
+
+// State0 is the state of a system that must answer.
+func (s *System) State0() *supervisor.State {
+	s.t.Helper()
+	state, err := s.State()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return state
+}
+
+// TestTAPUplink: the host itself is a neighbour of the applications. The interface
+// outlives a supervisor that was killed, with its addresses, and not one that ended.
+func TestTAPUplink(t *testing.T) {
+	system := namespace(t)
+	s := UpIn(t, system, program, `version: 1
+servers: {net: {kind: network}}
+networks: {lan: {server: net}}
+uplinks: {host: {network: lan, kind: tap, interface: quintet0, queues: 2}}
+applications: {test: {networks: {lan: {}}}}
+`)
+	if err := system.Configure(netns.Interface{Name: "quintet0", Addresses: prefixes("10.77.0.200/24", "fd00:7175:696e::200/64")}); err != nil {
+		t.Fatal(err)
+	}
+	neighbours(t, s, system, "10.77.0.200", "[fd00:7175:696e::200]")
+	s.KillSupervisor()
+	s.start(program)
+	n := s.Network("test", "lan")
+	post(t, n.DialContext, "10.77.0.200:80", 1<<20)
+	s.Down()
+	if _, err := system.Index("quintet0"); err == nil {
+		t.Error("the interface is there after an orderly end")
+	}
+	s.start(program) // for the end of the test
+}
+
+// TestCompat: programs that know nothing of Quintet talk to applications, with names.
+func TestCompat(t *testing.T) {
+	testenv.RequireRoot(t)
+	s := Up(t, program, `version: 1
+servers: {net: {kind: network}}
+networks: {lan: {server: net}}
+uplinks: {world: {network: lan, kind: user}}
+applications:
+  web: {networks: {lan: {}}}
+  shell: {networks: {lan: {}}}
+`)
+	web := s.Network("web", "lan")
+	l, err := web.Listen("tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	serveHashes(t, l)
+	own := web.Addresses()[0].Addr().String()
+	file := filepath.Join(t.TempDir(), "data")
+	if err := os.WriteFile(file, bytes.Repeat([]byte("x"), 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256(bytes.Repeat([]byte("x"), 1<<20)))
+	for _, c := range []struct{ script, want string }{
+		{"curl -sS --max-time 20 --data-binary @" + file + " http://" + own + "/", sum},
+		{"curl -sS --max-time 20 --data-binary @" + file + " http://web/", sum},
+		{"curl -sS -6 --max-time 20 --data-binary @" + file + " http://web/", sum},
+		{"ping -c 2 -W 5 " + own, " 0% packet loss"},
+		{"exit 7", "status 7"},
+	} {
+		out, said, status := s.quintet("run", "--compat", "--name", "shell", "--", "sh", "-c", c.script)
+		if got := fmt.Sprintf("%s%s status %d", out, said, status); !strings.Contains(got, c.want) {
+			t.Errorf("%s: %s", c.script, got)
+		}
+	}
+}
+
+// TestCompatUnprivileged: the same without privileges, where the host allows it.
+func TestCompatUnprivileged(t *testing.T) {
+	testenv.RequireRoot(t) // to become somebody else
+	dir := shortDir(t)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "quintet.yaml")
+	if err := os.WriteFile(file, []byte(`version: 1
+servers: {net: {kind: network}}
+networks: {lan: {server: net}}
+uplinks: {world: {network: lan, kind: user}}
+applications:
+  web: {networks: {lan: {publish: ["127.0.0.1:18089:80"]}}}
+  shell: {networks: {lan: {}}}
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(dir, "state")
+	up := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program, "up", "--state", state, "--file", file)
+	var log bytes.Buffer
+	up.Stdout, up.Stderr = &log, &log
+	if err := up.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = up.Process.Signal(syscall.SIGTERM)
+		if err := up.Wait(); err != nil || t.Failed() {
+			t.Errorf("the system: %v\n%s", err, log.String())
+		}
+	}()
+	s := &System{t: t, Dir: state, done: make(chan struct{})}
+	s.Until("the uplink serves", func(state *supervisor.State) bool {
+		return len(state.Uplinks) == 1 && state.Uplinks[0].Serving
+	})
+	a, err := app.Connect(t.Context(), app.WithSocket(s.Socket()), app.WithName("web"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	web, err := a.Network(t.Context(), "lan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := web.Listen("tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveHashes(t, l)
+	post(t, new(net.Dialer).DialContext, "127.0.0.1:18089", 1<<20)
+	run := exec.Command("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program,
+		"run", "--state", state, "--compat", "--name", "shell", "--", "sh", "-c", "curl -sS --max-time 20 -d x http://web/ && ping -c 1 -W 5 "+web.Addresses()[0].Addr().String())
+	out, said, status := result(t, run)
+	if status != 0 || !strings.Contains(out, " 0% packet loss") {
+		t.Errorf("status %d\n%s\n%s", status, out, said)
+	}
+}
+
+// TestMissingInterface: what an uplink lacks is an error of `up`, with a remedy.
+func TestMissingInterface(t *testing.T) {
+	for _, c := range []struct{ uplink, want string }{
+		{"kind: packet, interface: nothere", "ip link"},
+		{"kind: xdp, interface: nothere", "ip link"},
+		{"kind: xdp, interface: lo, mode: native", "lo"},
+	} {
+		testenv.RequireRoot(t)
+		dir := shortDir(t)
+		file := filepath.Join(dir, "quintet.yaml")
+		text := "version: 1\nservers: {net: {kind: network}}\nnetworks: {lan: {server: net}}\nuplinks: {u: {network: lan, " + c.uplink + "}}\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		up := exec.Command(program, "up", "--state", dir, "--file", file)
+		out, said, status := result(t, up)
+		if status != 1 || !strings.Contains(said, c.want) || !strings.Contains(said, "uplink u") {
+			t.Errorf("%s: status %d, %q, %q", c.uplink, status, out, said)
+		}
+	}
+}
+
+// TestPortInUse: a published port that somebody else has is an error of `up`.
+func TestPortInUse(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dir := shortDir(t)
+	file := filepath.Join(dir, "quintet.yaml")
+	text := "version: 1\nservers: {net: {kind: network}}\nnetworks: {lan: {server: net}}\nuplinks: {u: {network: lan, kind: user}}\n" +
+		"applications: {web: {networks: {lan: {publish: [\"" + l.Addr().String() + ":80\"]}}}}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, said, status := result(t, exec.Command(program, "up", "--state", dir, "--file", file)); status != 1 || !strings.Contains(said, "publish "+l.Addr().String()) {
+		t.Errorf("status %d, %q", status, said)
+	}
+}
+
+// TestCapture: tshark reads what `quintet capture` writes, also what a successor of the
+// server has written.
+func TestCapture(t *testing.T) {
+	if _, err := exec.LookPath("tshark"); err != nil {
+		testenv.Skip(t, "tshark is not installed")
+	}
+	s := Up(t, program, twoHosts)
+	alice, bob := s.Network("alice", "lan"), s.Network("bob", "lan")
+	l, err := bob.Listen("tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	serveHashes(t, l)
+	file := filepath.Join(s.Dir, "bob.pcap")
+	capture := exec.Command(program, "capture", "--state", s.Dir, "--write", file, "bob")
+	var said bytes.Buffer
+	capture.Stderr = &said
+	if err := capture.Start(); err != nil {
+		t.Fatal(err)
+	}
+	written := func(more int64) {
+		t.Helper()
+		for deadline := time.Now().Add(patience); ; time.Sleep(pollPeriod) {
+			if info, err := os.Stat(file); err == nil && info.Size() > more {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the capture does not grow; it says %q", said.String())
+			}
+		}
+	}
+	size := func() int64 {
+		info, err := os.Stat(file)
+		if err != nil {
+			return 0
+		}
+		return info.Size()
+	}
+	written(0) // the header, so the capture has begun
+	post(t, alice.DialContext, "bob:80", 1<<16)
+	written(1 << 16)
+	before := size()
+	s.KillServer("net")
+	post(t, alice.DialContext, "bob:80", 1<<16)
+	written(before + 1<<16)
+	if err := capture.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := capture.Wait(); err != nil {
+		t.Errorf("capture: %v, it says %q", err, said.String())
+	}
+	out, problems, status := result(t, exec.Command("tshark", "-r", file, "-o", "tcp.check_checksum:TRUE", "-Y", "http.request or tcp.checksum.status==Bad"))
+	if status != 0 || strings.Count(out, "POST") != 2 {
+		t.Errorf("tshark: status %d\n%s\n%s", status, out, problems)
+	}
+}
