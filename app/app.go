@@ -31,6 +31,7 @@ import (
 // goroutine.
 type App struct {
 	broker *broker.Client
+	leases func(broker.Body) // may be nil
 
 	mu       sync.Mutex
 	sessions map[uint64]*session
@@ -45,6 +46,7 @@ type Option func(*options)
 type options struct {
 	socket, name string
 	domain       string
+	leases       func(broker.Body)
 	conn         *broker.Conn
 }
 
@@ -59,6 +61,10 @@ func WithName(name string) Option { return func(o *options) { o.name = name } }
 // WithDomain says which domain of `quintet run` the program belongs to, by its token.
 // The default is $QUINTET_DOMAIN.
 func WithDomain(token string) Option { return func(o *options) { o.domain = token } }
+
+// WithLeases has f called with what the supervisor asks of an uplink: *broker.Lease and
+// *broker.Release. It must not block.
+func WithLeases(f func(broker.Body)) Option { return func(o *options) { o.leases = f } }
 
 // WithConnection uses a connection that the supervisor has made, for a gateway that it
 // has started.
@@ -75,13 +81,13 @@ func Connect(ctx context.Context, opts ...Option) (*App, error) {
 	for _, each := range opts {
 		each(&o)
 	}
-	a := &App{sessions: make(map[uint64]*session), early: make(map[uint64]string)}
+	a := &App{leases: o.leases, sessions: make(map[uint64]*session), early: make(map[uint64]string)}
 	hello := broker.Hello{Name: o.name[:min(len(o.name), broker.NameMax)], Domain: o.domain}
 	var err error
 	if o.conn != nil {
-		a.broker, err = broker.NewClientOn(ctx, o.conn, hello, a.ended)
+		a.broker, err = broker.NewClientOn(ctx, o.conn, hello, a.told)
 	} else {
-		a.broker, err = broker.NewClient(ctx, o.socket, hello, a.ended)
+		a.broker, err = broker.NewClient(ctx, o.socket, hello, a.told)
 	}
 	if err != nil {
 		return nil, err
@@ -102,6 +108,15 @@ func (a *App) watch() {
 	}
 	for _, v := range a.sessions {
 		v.ipc.Fail(ipc.ReasonRevoked, broker.ErrDisconnected.Error())
+	}
+}
+
+// told takes what the supervisor says unasked.
+func (a *App) told(body broker.Body) {
+	if e, is := body.(*broker.Ended); is {
+		a.ended(e)
+	} else if a.leases != nil {
+		a.leases(body)
 	}
 }
 

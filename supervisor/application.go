@@ -119,10 +119,7 @@ func (a *application) serve() {
 		if refusal == nil {
 			continue
 		}
-		var refused *broker.Refused
-		if !errors.As(refusal, &refused) {
-			refused = broker.Refuse(broker.CodeInternal, "%v", refusal)
-		}
+		refused := asRefusal(refusal)
 		if refused.Code == broker.CodeMalformed {
 			a.refuseAndClose(m.Ref, refused)
 			return
@@ -131,6 +128,14 @@ func (a *application) serve() {
 		a.reply(m.Ref, refused)
 		a.sup.mu.Unlock()
 	}
+}
+
+func asRefusal(err error) *broker.Refused {
+	var refused *broker.Refused
+	if !errors.As(err, &refused) {
+		refused = broker.Refuse(broker.CodeInternal, "%v", err)
+	}
+	return refused
 }
 
 // refuseAndClose sends the last message of a connection. It does not wait for a
@@ -165,6 +170,8 @@ func (a *application) handle(m *broker.Message) error {
 		return a.control(m.Ref, body)
 	case *broker.Capturing:
 		return a.capture(m, body)
+	case *broker.Leased:
+		return a.leased(body)
 	case *broker.Resolve:
 		return a.resolve(m.Ref, body)
 	}

@@ -55,6 +55,7 @@ func (a *application) admitToVolume(c *broker.Connect) (*admission, error) {
 	return &admission{server: server, terms: terms, told: terms}, nil
 }
 
+// admitToNetwork makes a port. Without a port and an error, the answer comes later.
 func (a *application) admitToNetwork(m *broker.Message, c *broker.Connect) (*admission, error) {
 	f, err := a.fabric(c.Network)
 	if err != nil {
@@ -64,10 +65,15 @@ func (a *application) admitToNetwork(m *broker.Message, c *broker.Connect) (*adm
 		return nil, broker.Refuse(broker.CodeLimit, "%v", err)
 	}
 	var p *port
-	if a.uplink != nil {
-		p, err = f.joinUplink(&a.uplink.Uplink)
-	} else {
-		right, _ := a.portIn(c.Network)
+	right, _ := a.portIn(c.Network)
+	switch {
+	case a.uplink != nil:
+		if p, err = f.joinUplink(&a.uplink.Uplink); err == nil && a.uplink.DHCP {
+			f.renew(a.uplink)
+		}
+	case f.dhcp() != nil && len(right.Addresses) == 0:
+		return nil, f.ask(a, m, c.Geometry, right)
+	default:
 		p, err = f.join(&right, nil)
 	}
 	if err != nil {

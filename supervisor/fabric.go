@@ -31,8 +31,9 @@ type fabric struct {
 	// home are the addresses of an application's first port: those that the topology
 	// says, or that the supervisor has chosen once for all.
 	home   map[string][]netip.Addr
-	homes  map[netip.Addr]bool // all of them
-	search []netip.Addr        // assigned last, in each subnet
+	homes  map[netip.Addr]bool    // all of them
+	search []netip.Addr           // assigned last, in each subnet
+	leases map[network.MAC]*lease // of ports that are to be
 }
 
 // port is a session with a network server, as the supervisor sees it.
@@ -41,7 +42,8 @@ type port struct {
 	name      string // of the application or uplink
 	config    network.PortConfig
 	iface     network.Interface
-	capturing int // descriptor of a capture; -1 if there is none
+	leased    bool // its addresses are of a DHCP server
+	capturing int  // descriptor of a capture; -1 if there is none
 }
 
 // searchMax bounds the addresses tried for one port: of those in use there are
@@ -55,7 +57,7 @@ func newFabric(n topology.Network, t *topology.Topology, s *server, number int) 
 	}
 	f := &fabric{Network: n, server: s, number: number, seed: host + "\n" + s.sup.state.path + "\n" + n.Name,
 		ports: make(map[*port]bool), macs: make(map[network.MAC]bool), taken: make(map[netip.Addr]bool),
-		home: make(map[string][]netip.Addr), homes: make(map[netip.Addr]bool), search: make([]netip.Addr, len(n.Subnets))}
+		home: make(map[string][]netip.Addr), homes: make(map[netip.Addr]bool), search: make([]netip.Addr, len(n.Subnets)), leases: make(map[network.MAC]*lease)}
 	for i, subnet := range n.Subnets {
 		first := subnet.Addr().Next()
 		f.search[i] = first
@@ -125,7 +127,7 @@ func (f *fabric) join(right *topology.Port, lease *network.Interface) (*port, er
 	switch {
 	case lease != nil:
 		p.iface.MAC, p.iface.Gateways, p.iface.Resolvers = lease.MAC, lease.Gateways, lease.Resolvers
-		p.iface.Addresses = lease.Addresses
+		p.iface.Addresses, p.leased = lease.Addresses, true
 		addresses = nil
 		for _, a := range lease.Addresses {
 			addresses = append(addresses, a.Addr())
@@ -211,6 +213,9 @@ func (p *port) leave() {
 		delete(f.taken, a)
 	}
 	f.server.rows[p.config.Row] = false
+	if p.leased {
+		f.release(p.config.MAC)
+	}
 	p.endCapture()
 }
 

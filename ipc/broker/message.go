@@ -33,6 +33,13 @@ type (
 		Network string `json:"network"`
 		Port    string `json:"port"` // name of the domain, or MAC
 	}
+	// Leased says, as an uplink, what the DHCP server behind it has given for a port, or
+	// that there is no lease any more. There is no answer.
+	Leased struct {
+		MAC       string          `json:"mac"`
+		Interface json.RawMessage `json:"interface,omitempty"` // network.Interface
+		Failed    string          `json:"failed,omitempty"`
+	}
 	// Resolve asks for the addresses of a domain in a network to which the
 	// application has a right.
 	Resolve struct {
@@ -83,6 +90,16 @@ type (
 	// Report answers Control. Descriptor: a memory file with the answer in JSON.
 	Report struct {
 		Bytes int64 `json:"bytes"`
+	}
+	// Lease has an uplink get addresses for a port from the DHCP server behind it, and
+	// keep them until Release. It answers with Leased, now and when they change.
+	Lease struct {
+		MAC  string `json:"mac"`
+		Host string `json:"host"` // name of the domain
+	}
+	// Release has an uplink give a port's addresses back.
+	Release struct {
+		MAC string `json:"mac"`
 	}
 	// Ended says, unasked, that a session is over.
 	Ended struct {
@@ -212,6 +229,7 @@ var forms = map[Kind]form{
 	"close":     {func() Body { return new(Close) }, 0},
 	"control":   {func() Body { return new(Control) }, 0},
 	"resolve":   {func() Body { return new(Resolve) }, 0},
+	"leased":    {func() Body { return new(Leased) }, 0},
 	"capturing": {func() Body { return new(Capturing) }, 1},
 
 	"welcome":   {func() Body { return new(Welcome) }, 0},
@@ -221,6 +239,8 @@ var forms = map[Kind]form{
 	"report":    {func() Body { return new(Report) }, 1},
 	"resolved":  {func() Body { return new(Resolved) }, 0},
 	"ended":     {func() Body { return new(Ended) }, 0},
+	"lease":     {func() Body { return new(Lease) }, 0},
+	"release":   {func() Body { return new(Release) }, 0},
 	"refused":   {func() Body { return new(Refused) }, 0},
 
 	"status":   {func() Body { return new(Status) }, 1},
@@ -247,6 +267,9 @@ func (*Connect) kind() Kind       { return "connect" }
 func (*Grant) kind() Kind         { return "grant" }
 func (*Close) kind() Kind         { return "close" }
 func (*Control) kind() Kind       { return "control" }
+func (*Leased) kind() Kind        { return "leased" }
+func (*Lease) kind() Kind         { return "lease" }
+func (*Release) kind() Kind       { return "release" }
 func (*Capturing) kind() Kind     { return "capturing" }
 func (*Resolve) kind() Kind       { return "resolve" }
 func (*Welcome) kind() Kind       { return "welcome" }
