@@ -93,10 +93,14 @@ func (s *session) end() error {
 	if s.ipc == nil {
 		return nil // the supervisor ends what it has of it with the connection
 	}
-	err := s.ipc.Close()
 	s.app.mu.Lock()
+	_, open := s.app.sessions[s.id]
 	delete(s.app.sessions, s.id)
 	s.app.mu.Unlock()
+	if !open {
+		return nil // it has been ended already
+	}
+	err := s.ipc.Close()
 	m, askErr := s.app.broker.Ask(context.Background(), &broker.Close{Session: s.id})
 	m.CloseFDs()
 	if errors.Is(askErr, broker.ErrDisconnected) {

@@ -8,8 +8,8 @@ import (
 	"github.com/quintet-os/quintet/ipc/broker"
 )
 
-// capture has the frames of a port written to a pipe until nobody reads it any more.
-// The pipe is kept, so that a capture outlives the server. Supervisor.mu is held.
+// capture has the frames of a port written to a socket until nobody reads it any more.
+// The socket is kept, so that a capture outlives the server. Supervisor.mu is held.
 func (a *application) capture(m *broker.Message, c *broker.Capturing) error {
 	if err := a.mayControl("capture"); err != nil {
 		return err

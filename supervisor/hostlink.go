@@ -54,8 +54,12 @@ func openHostLink(u *topology.Uplink, mtu int) (*hostLink, error) {
 	return nil, fmt.Errorf("a %s uplink has no interface", u.Kind)
 }
 
-// openTAP makes the interface, unless it is there. What it made it removes at the
-// end, and only then: it outlives a supervisor that was killed, with its addresses.
+// tapAlias marks the interfaces that a supervisor has made, and so removes.
+const tapAlias = "quintet"
+
+// openTAP makes the interface, unless it is there. What a supervisor has made is
+// removed at an orderly end, and only then: it outlives a supervisor that was killed,
+// with its addresses, and the next one takes it over.
 func openTAP(u *topology.Uplink, mtu int) (*hostLink, error) {
 	_, missing := net.InterfaceByName(u.Interface)
 	queues, err := tap.Open(u.Interface, u.Queues, true)
@@ -64,11 +68,15 @@ func openTAP(u *topology.Uplink, mtu int) (*hostLink, error) {
 	}
 	l := &hostLink{files: files(u.Interface, queues...), queues: u.Queues}
 	if missing != nil {
-		l.release = func() error { return tap.Persist(int(l.files[0].Fd()), false) }
+		err = netns.SetAlias(u.Interface, tapAlias)
 	}
-	if err := netns.Raise(u.Interface, mtu); err != nil {
+	alias, aliasErr := netns.Alias(u.Interface)
+	if err = errors.Join(err, aliasErr, netns.Raise(u.Interface, mtu)); err != nil {
 		l.close()
 		return nil, err
+	}
+	if alias == tapAlias {
+		l.release = func() error { return tap.Persist(int(l.files[0].Fd()), false) }
 	}
 	return l, nil
 }

@@ -224,6 +224,16 @@ func (s *System) KillServer(name string) int {
 	return killed.PID
 }
 
+// killProcess kills a process with SIGKILL.
+func killProcess(pid int) error {
+	p, err := unix.OpenPidfd(pid)
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	return p.Signal(syscall.SIGKILL)
+}
+
 // Connect connects this process as an application.
 func (s *System) Connect() *app.App {
 	s.t.Helper()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
 )
 
@@ -33,7 +34,7 @@ too slow for are left out, never waited for.`,
 					return err
 				}
 			}
-			read, write, err := os.Pipe()
+			read, write, err := unix.SocketPair()
 			if err != nil {
 				return err
 			}
@@ -56,7 +57,7 @@ too slow for are left out, never waited for.`,
 				<-cmd.Context().Done()
 				_ = read.Close()
 			}()
-			n, err := io.Copy(out, read)
+			n, err := copyMessages(out, read)
 			fmt.Fprintf(os.Stderr, "%d bytes captured\n", n)
 			if cmd.Context().Err() != nil {
 				return nil
@@ -67,6 +68,27 @@ too slow for are left out, never waited for.`,
 	capture.Flags().StringVar(&network, "network", "", "`network` of the port (default: the only one)")
 	capture.Flags().StringVarP(&file, "write", "w", "-", "`file` to write to; - is standard output")
 	return capture
+}
+
+// messageBytesMax is more than any message of a capture has.
+const messageBytesMax = 1 << 20
+
+// copyMessages writes what comes from a socket, message by message, which io.Copy would
+// cut.
+func copyMessages(out io.Writer, in io.Reader) (written int64, err error) {
+	for message := make([]byte, messageBytesMax); ; {
+		n, err := in.Read(message)
+		if err != nil || n == 0 {
+			if err == io.EOF {
+				err = nil
+			}
+			return written, err
+		}
+		if _, err := out.Write(message[:n]); err != nil {
+			return written, err
+		}
+		written += int64(n)
+	}
 }
 
 // onlyNetwork is the name of the network, if there is just one.

@@ -96,7 +96,7 @@ func execCompat(args []string) error {
 		fmt.Fprintf(os.Stderr, "quintet: names are looked up with the resolvers of the host: %v\n", err)
 	}
 	_ = os.Unsetenv(resolversVariable)
-	return fmt.Errorf("start %s: %w", args[0], syscall.Exec(args[0], args[1:], os.Environ()))
+	return fmt.Errorf("start %s: %w", args[0], unix.Exec(args[0], args[1:], os.Environ()))
 }
 
 func replaceResolvers(resolvers []string) error {

@@ -62,6 +62,28 @@ func Raise(name string, mtu int) error {
 	return nil
 }
 
+// Alias returns what an interface of the caller's own namespace is also called, and
+// SetAlias says so: a note, for those who look at `ip link`, of whose it is.
+func Alias(name string) (string, error) {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return "", fmt.Errorf("interface %s: %w", name, err)
+	}
+	return link.Attrs().Alias, nil
+}
+
+// SetAlias sets what Alias returns.
+func SetAlias(name, alias string) error {
+	link, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.LinkSetAlias(link, alias)
+	}
+	if err != nil {
+		return fmt.Errorf("note on interface %s: %w", name, err)
+	}
+	return nil
+}
+
 // Configure sets an interface of the namespace, and the loopback interface, up.
 func (n *Namespace) Configure(i Interface) error {
 	if err := n.do(i, i.raise); err != nil {

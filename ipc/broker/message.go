@@ -28,7 +28,8 @@ type (
 		Geometry ipc.Geometry `json:"geometry"`
 	}
 	// Capturing asks for the frames of a port, in the pcap format, until nobody reads
-	// the file any more. Descriptor: the writing end of a pipe. The answer is Closed.
+	// the file any more. Descriptor: a seqpacket socket, each message on which is some
+	// whole records. The answer is Closed.
 	Capturing struct {
 		Network string `json:"network"`
 		Port    string `json:"port"` // name of the domain, or MAC
@@ -131,7 +132,7 @@ type (
 		Bytes int64 `json:"bytes"`
 	}
 	// Capture makes the active server write the frames of a session to a file, in the
-	// pcap format. Descriptor: the file, often a pipe. There is no answer.
+	// pcap format. Descriptor: that of Capturing. There is no answer.
 	Capture struct {
 		Session uint64 `json:"session"`
 		// Continued: a predecessor has begun the file.

@@ -7,6 +7,10 @@ import (
 	"github.com/quintet-os/quintet/network/server"
 )
 
+// messageMax is how much is written at once. The file is a socket that keeps messages
+// whole, so that what a dying server has written ends with a whole record.
+const messageMax = 96 << 10
+
 // capture writes the frames of a port to a file that does not block. What a reader
 // that is too slow leaves no room for is lost and counted, not waited for.
 type capture struct {
@@ -25,7 +29,7 @@ func (s *service) capture(body *broker.Capture, fd int) error {
 	s.endCapture(of)
 	c := &capture{Capture: server.NewCapture(s.epoch), fd: fd}
 	if body.Continued {
-		c.Take() // the header
+		c.Skip()
 	}
 	s.captures[of] = c
 	s.Capture(of.IPC, c.Capture)
@@ -34,18 +38,21 @@ func (s *service) capture(body *broker.Capture, fd int) error {
 
 // write passes on what has been captured.
 func (s *service) write(of *process.Session) {
-	c := s.captures[of]
-	if len(c.left) == 0 {
-		c.left = c.Take()
-	}
-	if len(c.left) == 0 {
-		return
-	}
-	n, err := unix.TryWrite(c.fd, c.left)
-	c.left = c.left[n:]
-	if err != nil {
-		s.endCapture(of)
-		s.process.Report(&broker.Captured{Session: of.Body.ID, Lost: c.Lost})
+	for c := s.captures[of]; ; c.left = nil {
+		if len(c.left) == 0 {
+			if c.left = c.Take(messageMax); len(c.left) == 0 {
+				return
+			}
+		}
+		n, err := unix.TryWrite(c.fd, c.left)
+		if err != nil {
+			s.endCapture(of)
+			s.process.Report(&broker.Captured{Session: of.Body.ID, Lost: c.Lost})
+			return
+		}
+		if n == 0 {
+			return
+		}
 	}
 }
 
