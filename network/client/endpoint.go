@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -14,9 +15,10 @@ import (
 )
 
 const (
-	// pollFrames bounds the frames handled between two looks at what waits to be
-	// sent.
-	pollFrames = 64
+	// pollFrames bounds the frames handled before the stack's goroutines get their
+	// turn, and before the next look at what waits to be sent: few enough that the
+	// payload of as many super-segments is still in the caches then.
+	pollFrames = 8
 	// queueMax bounds the packets that wait for room in the send ring. They share
 	// the memory of the sockets' send buffers, so it is these that bound the bytes
 	// and hold up the programs; blocking here would hold up the stack.
@@ -79,10 +81,15 @@ func (e *endpoint) run(ctx context.Context) error {
 			return err
 		}
 		e.flush()
-		if n == 0 {
-			if err := e.port.Wait(ctx); err != nil {
-				return err
-			}
+		if n > 0 {
+			// The frames are in the queues of connections. The stack's goroutines, and
+			// then the program's, take them from there, and should do so here and now
+			// instead of on another thread that has to be woken for it.
+			runtime.Gosched()
+			continue
+		}
+		if err := e.port.Wait(ctx); err != nil {
+			return err
 		}
 	}
 }
