@@ -12,6 +12,7 @@ import (
 
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/dns"
 )
 
 const (
@@ -41,8 +42,12 @@ type Config struct {
 	MAC       network.MAC
 	MTU       int
 	Addresses []netip.Prefix
-	// Resolvers answer what guests ask port 53 of Addresses; the first is asked. None:
-	// nobody answers.
+	// Names are those of the network's domains, which the gateway answers for at port
+	// 53 of Addresses, by UDP and TCP. With nil, what guests send there goes to the
+	// first of Resolvers as it is.
+	Names dns.Names
+	// Resolvers are asked about other names, the first that answers. None: there are
+	// no other names.
 	Resolvers []netip.AddrPort
 	// Lookup knows the guests by name; nil: none.
 	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
@@ -67,6 +72,7 @@ type Gateway struct {
 	cfg    Config
 	stack  *client.Stack
 	own    map[netip.Addr]bool
+	names  *dns.Answerer // nil: resolvers are reached as port 53
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
@@ -96,6 +102,12 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	if g.cfg.Ping == nil {
 		g.cfg.Ping = Ping
+	}
+	if cfg.Names != nil {
+		g.names = &dns.Answerer{Names: cfg.Names}
+		if len(cfg.Resolvers) > 0 {
+			g.names.Forward = dns.Exchange(g.cfg.Dial, cfg.Resolvers)
+		}
 	}
 	var err error
 	g.stack, err = client.NewStack(cfg.Port, client.Config{MAC: cfg.MAC, MTU: cfg.MTU, Addresses: cfg.Addresses, Lookup: cfg.Lookup,
