@@ -40,7 +40,7 @@ func (a *App) Network(ctx context.Context, name string, opts ...NetworkOption) (
 	}
 	i := &p.Interface
 	s, err := client.NewStack(p.Port, client.Config{MAC: i.MAC, MTU: i.MTU, Addresses: i.Addresses, Gateways: i.Gateways,
-		Lookup: p.Lookup})
+		Names: p.Lookup, Resolvers: i.Resolvers})
 	if err != nil {
 		return nil, fmt.Errorf("open network %s: %w", name, errors.Join(err, p.Close()))
 	}

@@ -49,8 +49,6 @@ type Config struct {
 	// Resolvers are asked about other names, the first that answers. None: there are
 	// no other names.
 	Resolvers []netip.AddrPort
-	// Lookup knows the guests by name; nil: none.
-	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
 	// Publish are ports of the host that lead to guests.
 	Publish []Publish
 	// Dial opens connections of the host, Ping sockets for ICMP echo; nil for those of
@@ -110,7 +108,7 @@ func New(cfg Config) (*Gateway, error) {
 		}
 	}
 	var err error
-	g.stack, err = client.NewStack(cfg.Port, client.Config{MAC: cfg.MAC, MTU: cfg.MTU, Addresses: cfg.Addresses, Lookup: cfg.Lookup,
+	g.stack, err = client.NewStack(cfg.Port, client.Config{MAC: cfg.MAC, MTU: cfg.MTU, Addresses: cfg.Addresses, Names: cfg.Names,
 		Forward: &client.Forwarder{TCP: g.connection, UDP: g.pair, Echo: g.echo}})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("nat: %w", err), cfg.Port.Close())

@@ -15,7 +15,7 @@ import (
 type Publish struct {
 	Network string // "tcp" or "udp"
 	Listen  netip.AddrPort
-	// To is the guest: an address or a name that Config.Lookup knows, and a port.
+	// To is the guest: an address or a name that Config.Names knows, and a port.
 	To string
 	// Listener and Socket, if set, are used instead of opening Listen: a supervisor
 	// that keeps them lets no connection be refused while the gateway is replaced.
