@@ -153,16 +153,26 @@ func (f *fabric) join(right *topology.Port, lease *network.Interface) (*port, er
 		}
 	}
 	if lease == nil {
-		for _, r := range f.router {
-			if f.user() != nil {
-				p.iface.Gateways = append(p.iface.Gateways, r.Addr())
-				p.iface.Resolvers = append(p.iface.Resolvers, netip.AddrPortFrom(r.Addr(), dnsPort))
-			}
-		}
+		p.iface.Gateways, p.iface.Resolvers = f.ways()
 	}
 	p.config = network.PortConfig{MAC: p.iface.MAC, Addresses: addresses,
 		Group: right.Group, VLAN: right.VLAN, Trunk: right.Trunk, Rate: right.Rate}
 	return p, f.enter(p)
+}
+
+// ways are the routers and resolvers of the network's hosts.
+func (f *fabric) ways() (gateways []netip.Addr, resolvers []netip.AddrPort) {
+	gateways, resolvers = f.Gateways, f.Resolvers
+	if f.user() == nil {
+		return gateways, resolvers
+	}
+	for _, r := range f.router {
+		gateways = append(gateways, r.Addr())
+		if len(f.Resolvers) == 0 {
+			resolvers = append(resolvers, netip.AddrPortFrom(r.Addr(), dnsPort))
+		}
+	}
+	return gateways, resolvers
 }
 
 const dnsPort = 53

@@ -15,6 +15,10 @@ type Network struct {
 	// none on a network whose uplink has DHCP. The first address of each is that of
 	// the network's user uplink, if it has one.
 	Subnets []netip.Prefix
+	// Gateways are routers of the network, at most one of each family, and Resolvers
+	// answer its DNS queries. Empty: those of its user uplink or of its DHCP server.
+	Gateways  []netip.Addr
+	Resolvers []netip.AddrPort
 }
 
 // UplinkKind is how an uplink leaves the system.

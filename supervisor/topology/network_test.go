@@ -24,6 +24,8 @@ var (
 	exampleNetworks = []Network{
 		{Name: "lan", Server: "net", MTU: 1500, Subnets: prefixes("10.77.0.0/24", "fd00:7175:696e::/64")},
 		{Name: "office", Server: "net", MTU: 1500},
+		{Name: "plant", Server: "net", MTU: 1500, Subnets: prefixes("192.168.7.0/24"), Gateways: []netip.Addr{netip.MustParseAddr("192.168.7.1")},
+			Resolvers: []netip.AddrPort{netip.MustParseAddrPort("192.168.7.1:53"), netip.MustParseAddrPort("192.168.7.2:5353")}},
 	}
 	exampleUplinks = []Uplink{
 		{Name: "world", Network: "lan", Kind: User, Queues: 1, Rate: 100 << 20, Memory: 64 << 20,
@@ -121,7 +123,7 @@ func TestNetworkErrorsNameLineColumnKeyAndRemedy(t *testing.T) {
 		return text(user + "applications:\n  web: {networks: {lan: {" + keys + "}}}\n")
 	}
 	for _, c := range []struct{ name, text, want string }{
-		{"misspelt key", networks + "mtv: 1500}\n", `q.yaml:3:25: networks.lan.mtv: unknown key; did you mean "mtu"? (allowed: server, mtu, subnets)`},
+		{"misspelt key", networks + "mtv: 1500}\n", `q.yaml:3:25: networks.lan.mtv: unknown key; did you mean "mtu"? (allowed: server, mtu, subnets, gateways, resolvers)`},
 		{"no server", servers + "networks: {lan: {}}\n", "q.yaml:2:17: networks.lan: has no server; name the network server that switches it"},
 		{"unknown server", servers + "networks: {lan: {server: m}}\n", `networks.lan.server: no server is called "m"; did you mean "n"? (allowed: n)`},
 		{"server of another kind", servers + "networks: {lan: {server: disk}}\n", `q.yaml:2:26: networks.lan.server: server "disk" is of kind storage, and this needs one of kind network; allowed: n`},
@@ -138,6 +140,10 @@ func TestNetworkErrorsNameLineColumnKeyAndRemedy(t *testing.T) {
 		{"mapped", subnets + "'::ffff:10.0.0.0/120']}\n", "allowed: a subnet such as"},
 		{"loopback", subnets + "127.0.0.0/16]}\n", "overlaps 127.0.0.0/8, which is reserved"},
 		{"multicast", subnets + "ff02::/64]}\n", "overlaps ff00::/8, which is reserved"},
+		{"gateway", networks + "gateways: [10.77.0.1, 10.77.0.2]}\n", "networks.lan.gateways[1]: is the second of its family"},
+		{"gateway's form", networks + "gateways: [router]}\n", "allowed: the address of a router"},
+		{"gateway elsewhere", networks + "gateways: [10.1.0.1]}\n", "gateway 10.1.0.1 is in no subnet of network \"lan\""},
+		{"gateway and uplink", networks + "gateways: [10.77.0.1]}\nuplinks: {w: {network: lan, kind: user}}\n", "the gateway of network \"lan\" is its uplink \"w\""},
 		{"two of a family", subnets + "10.0.0.0/24, 10.1.0.0/24]}\n", "q.yaml:3:43: networks.lan.subnets[1]: is the second of its family"},
 		{"overlap", subnets + "10.0.0.0/8]}\n  wan: {server: n, subnets: [10.3.0.0/16]}\n", `q.yaml:4:29: networks.wan.subnets: its subnet 10.3.0.0/16 overlaps 10.0.0.0/8 of network "lan"`},
 		{"overlap with a default", subnets + "10.77.0.0/16]}\n  wan: {server: n}\n", `q.yaml:4:8: networks.wan: its default subnet 10.77.1.0/24 overlaps 10.77.0.0/16 of network "lan"; give it another`},

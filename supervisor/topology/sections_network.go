@@ -43,6 +43,7 @@ func (d *decoder) networks(t *Topology) func(node) {
 	return func(n node) {
 		d.named(n, "a network", func(name string, n node) {
 			w, at := Network{Name: name, MTU: network.MTUDefault}, subnetsAt{node: n}
+			var gateways node
 			given := d.fields(n,
 				field{"server", d.server(&w.Server, t, Switch)},
 				field{"mtu", d.integer(&w.MTU, network.MTUMin, network.MTUMax)},
@@ -50,7 +51,10 @@ func (d *decoder) networks(t *Topology) func(node) {
 					before := len(d.errors)
 					w.Subnets = d.subnets(n)
 					at = subnetsAt{node: n, given: !isNull(n), broken: len(d.errors) > before}
-				}})
+				}},
+				field{"gateways", func(n node) { w.Gateways, gateways = d.gateways(n), n }},
+				field{"resolvers", d.resolvers(&w.Resolvers)})
+			d.later = append(d.later, func() { d.checkGateways(gateways, t, name) })
 			if !given["server"] {
 				d.fail(n, "has no server; name the network server that switches it")
 			}
@@ -74,6 +78,39 @@ func (d *decoder) subnets(n node) []netip.Prefix {
 		all = append(all, p)
 	}
 	return all
+}
+
+func (d *decoder) gateways(n node) []netip.Addr {
+	var all []netip.Addr
+	for _, item := range d.list(n) {
+		a, err := netip.ParseAddr(item.Value)
+		switch {
+		case err != nil || a.Zone() != "" || a.Is4In6():
+			d.fail(item, "is %s; allowed: the address of a router, such as 10.77.0.1 or fd00:7175:696e::1", kindOf(item))
+		case slices.ContainsFunc(all, func(other netip.Addr) bool { return other.Is4() == a.Is4() }):
+			d.fail(item, "is the second of its family; a network has one gateway for IPv4 and one for IPv6 at most")
+		default:
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// checkGateways checks, once all subnets are known, that hosts can reach the routers.
+func (d *decoder) checkGateways(n node, t *Topology, name string) {
+	w, _ := t.NetworkOf(name)
+	if len(w.Gateways) == 0 {
+		return
+	}
+	if u, user := t.UserUplink(name); user {
+		d.fail(n, "the gateway of network %q is its uplink %q; give it no others", name, u.Name)
+		return
+	}
+	for _, a := range w.Gateways {
+		if !slices.ContainsFunc(w.Subnets, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			d.fail(n, "gateway %v is in no subnet of network %q", a, name)
+		}
+	}
 }
 
 func (d *decoder) prefix(n node, to *netip.Prefix) bool {
