@@ -165,13 +165,18 @@ type crashMark struct {
 }
 
 func newCrashRun(t testing.TB, seed uint64, size int64, o ext4.FormatOptions, cache int64) *crashRun {
-	r := &crashRun{t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: testNow, touched: map[uint32]int{}}
 	image := crashtest.NewImage(size)
 	o.Now, o.Zeroed, o.JournalBlocks = testNow, true, 1024
 	o.UUID[0], o.HashSeed[0] = 1, 1
 	if err := ext4.Format(image, o); err != nil {
 		t.Fatal(err)
 	}
+	return newCrashRunOf(t, seed, image, cache)
+}
+
+// newCrashRunOf begins with an empty file system.
+func newCrashRunOf(t testing.TB, seed uint64, image *crashtest.Image, cache int64) *crashRun {
+	r := &crashRun{t: t, rng: rand.New(rand.NewPCG(seed, 1)), now: testNow, touched: map[uint32]int{}}
 	r.recorder = crashtest.NewRecorder(image)
 	f, err := ext4.Open(r.recorder, ext4.Options{CacheBytes: cache, Now: func() time.Time { return r.now }})
 	if err != nil {
@@ -278,13 +283,6 @@ func (r *crashRun) check(s crashtest.State) error {
 	}
 	if err := crashCheck(s.Image); err != nil {
 		return fmt.Errorf("after recovery: %w", err)
-	}
-	report, err := ext4.Check(s.Image)
-	if err != nil {
-		return fmt.Errorf("checking after recovery: %w", err)
-	}
-	if !report.Clean() {
-		return fmt.Errorf("after recovery: %d problems, the first: %s", report.Count, report.Problems[0])
 	}
 	names := tree.names()
 	last := min(began, len(r.trees)-1)

@@ -53,8 +53,8 @@ func (f *FS) canGrow(d *inode, op, name string, dir bool) error {
 	if dir && d.d.Links >= disk.LinksMax && !(f.sb.Has(0, 0, disk.ROCompatDirNlink) && d.d.Has(disk.FlagIndex)) {
 		return refuse(KindTooManyLinks, op, d.ino, name)
 	}
-	if !d.d.Has(disk.FlagExtents) {
-		return refuse(KindNotSupported, "grow: directory without extents", d.ino, name)
+	if err := f.canMap(d, op); err != nil {
+		return err
 	}
 	full, err := f.indexFull(d, name)
 	if err == nil && full {
@@ -82,8 +82,7 @@ func dropLink(d *disk.Inode) {
 // KindExist when the name is taken.
 func (f *FS) Create(op *Op, dir uint32, name string, mode uint16) (Attr, error) {
 	return f.make(op, "create", dir, name, disk.ModeRegular|mode&^disk.ModeType, 0, func(t *tx, i *inode) error {
-		i.d.Flags |= disk.FlagExtents
-		disk.InitExtentNode(i.d.Block[:], 0, true)
+		f.initMap(i)
 		return nil
 	})
 }
@@ -91,8 +90,7 @@ func (f *FS) Create(op *Op, dir uint32, name string, mode uint16) (Attr, error) 
 // Mkdir makes an empty directory.
 func (f *FS) Mkdir(op *Op, dir uint32, name string, mode uint16) (Attr, error) {
 	return f.make(op, "mkdir", dir, name, disk.ModeDir|mode&^disk.ModeType, 1, func(t *tx, i *inode) error {
-		i.d.Flags |= disk.FlagExtents
-		disk.InitExtentNode(i.d.Block[:], 0, true)
+		f.initMap(i)
 		i.d.Links = 2
 		return t.initDir(i, dir)
 	})
@@ -113,8 +111,7 @@ func (f *FS) Symlink(op *Op, dir uint32, name, target string) (Attr, error) {
 			i.d.Size = uint64(len(target))
 			return nil
 		}
-		i.d.Flags |= disk.FlagExtents
-		disk.InitExtentNode(i.d.Block[:], 0, true)
+		f.initMap(i)
 		b, _, err := t.appendDirBlock(i, 0)
 		if err != nil {
 			return err

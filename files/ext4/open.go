@@ -94,8 +94,6 @@ func (f *FS) checkWritable() error {
 		return refuse(KindReadOnly, "open", 0, "")
 	case !f.sb.Has(disk.CompatHasJournal, 0, 0):
 		return missing("^has_journal")
-	case !f.sb.Has(0, disk.IncompatExtents, 0):
-		return missing("^extent")
 	case f.sb.State&disk.StateError != 0:
 		return disk.Corrupt("superblock", "errors were recorded")
 	}

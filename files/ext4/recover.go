@@ -24,7 +24,7 @@ func (f *FS) journalLog() (jbd2.Log, error) {
 	}
 	defer f.release(i)
 	blocks := i.d.Size >> f.shift
-	if !i.d.IsRegular() || blocks == 0 || blocks > 1<<31 {
+	if !i.d.IsRegular() || blocks == 0 || blocks > min(f.sb.BlocksCount, 1<<31) {
 		return log, &disk.CorruptError{Structure: "journal", Ino: i.ino, Detail: fmt.Sprintf("length is %d blocks", blocks)}
 	}
 	for at := uint32(0); uint64(at) < blocks; {
@@ -71,7 +71,7 @@ func (f *FS) start(o Options) error {
 	f.super.FeatureIncompat |= disk.IncompatRecover
 	f.super.MountTime, f.super.WriteTime = uint64(now.Unix()), uint64(now.Unix())
 	f.super.MountCount++
-	if f.sb.MetadataCsum() || f.sb.InodeSize > 128 {
+	if f.sb.RevLevel > 0 {
 		f.super.FeatureROCompat |= disk.ROCompatLargeFile
 	}
 	if err := f.writeSuperNow(); err != nil {

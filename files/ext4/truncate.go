@@ -41,9 +41,6 @@ func (f *FS) truncate(op *Op, i *inode, size uint64) error {
 			return err
 		}
 	}
-	if size < old && !i.d.Has(disk.FlagExtents) && size != 0 {
-		return refuse(KindNotSupported, "truncate: file without extents", i.ino, "")
-	}
 	t, err := f.begin(op, creditsInode+creditsRemove, 0)
 	if err != nil {
 		return err
@@ -77,7 +74,8 @@ const (
 )
 
 // Fallocate changes how a range of a regular file is allocated. keepSize leaves
-// the size as it is even if the range ends beyond it; PunchHole implies it.
+// the size as it is even if the range ends beyond it; PunchHole implies it, and
+// is all that files without extents can do: others fail with KindNotSupported.
 func (f *FS) Fallocate(op *Op, ino uint32, mode FallocateMode, keepSize bool, off, length int64) error {
 	if off < 0 || length <= 0 || off > math.MaxInt64-length {
 		return refuse(KindInvalid, "fallocate", ino, "")
@@ -94,7 +92,7 @@ func (f *FS) Fallocate(op *Op, ino uint32, mode FallocateMode, keepSize bool, of
 	if err := f.checkWrite(i, 0, to); err != nil {
 		return err
 	}
-	if !i.d.Has(disk.FlagExtents) {
+	if mode != PunchHole && !i.d.Has(disk.FlagExtents) {
 		return refuse(KindNotSupported, "fallocate: file without extents", ino, "")
 	}
 	op.rewind()
@@ -139,7 +137,7 @@ func (f *FS) punch(op *Op, i *inode, from, to uint64) error {
 		next := last
 		err = t.end(func() (err error) {
 			if at < last {
-				if next, err = t.removeExtents(i, uint32(at), last); err != nil {
+				if next, err = t.removeBlocks(i, uint32(at), last); err != nil {
 					return err
 				}
 			}
