@@ -78,7 +78,8 @@ func dropLink(d *disk.Inode) {
 	}
 }
 
-// Create makes an empty regular file; mode is its permissions. It fails with
+// Create makes an empty regular file; mode is its permissions, less Op.Umask or
+// as the directory's default access control list has it. It fails with
 // KindExist when the name is taken.
 func (f *FS) Create(op *Op, dir uint32, name string, mode uint16) (Attr, error) {
 	return f.make(op, "create", dir, name, disk.ModeRegular|mode&^disk.ModeType, 0, func(t *tx, i *inode) error {
@@ -157,12 +158,23 @@ func (f *FS) make(op *Op, what string, dir uint32, name string, mode uint16, blo
 	if err := f.canAdd(d, what, name, isDir); err != nil {
 		return Attr{}, err
 	}
-	op.rewind()
-	t, err := f.begin(op, creditsName+2*creditsInode+8, claimName+blocks)
+	heritage, err := f.inherit(op, d, mode)
 	if err != nil {
 		return Attr{}, err
 	}
-	i, err := t.newInode(d, mode)
+	inInode, inBlock, ok := f.placeXattrs(f.extraIsize(), heritage.xattrs)
+	if !ok {
+		return Attr{}, refuse(KindNoSpace, what+": attributes inherited", dir, name)
+	}
+	if len(inBlock) > 0 {
+		blocks++
+	}
+	op.rewind()
+	t, err := f.begin(op, creditsName+2*creditsInode+creditsXattrs, claimName+blocks)
+	if err != nil {
+		return Attr{}, err
+	}
+	i, err := t.newInode(d, heritage.mode)
 	if i != nil {
 		defer func() { i.mu.Unlock(); f.put(i) }()
 	}
@@ -170,6 +182,11 @@ func (f *FS) make(op *Op, what string, dir uint32, name string, mode uint16, blo
 		err = func() error {
 			if err := init(t, i); err != nil {
 				return err
+			}
+			if len(heritage.xattrs) > 0 {
+				if err := t.storeXattrs(i, inInode, inBlock); err != nil {
+					return err
+				}
 			}
 			if err := t.addName(d, name, i.ino, disk.DirType(mode)); err != nil {
 				return err

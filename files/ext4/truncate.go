@@ -2,7 +2,6 @@ package ext4
 
 import (
 	"math"
-	"time"
 
 	"github.com/quintet-os/quintet/files/ext4/disk"
 )
@@ -226,56 +225,4 @@ func (f *FS) fillHole(op *Op, i *inode, logical, n uint32, to uint64, keepSize b
 		}
 	}
 	return done, nil
-}
-
-// SetAttr is what Setattr changes: the fields that are not nil.
-type SetAttr struct {
-	Mode         *uint16 // permissions; the type stays
-	UID, GID     *uint32
-	Atime, Mtime *time.Time
-	Size         *int64
-	Flags        *uint32 // immutable and append-only
-}
-
-// Setattr changes attributes of an inode.
-func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
-	if a.Size != nil {
-		if err := f.Truncate(op, ino, *a.Size); err != nil {
-			return err
-		}
-	}
-	i, unlock, err := f.lockOne(ino)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	const settable = disk.FlagImmutable | disk.FlagAppend
-	if i.d.Has(disk.FlagImmutable) && a.Flags == nil {
-		return refuse(KindPermission, "setattr", ino, "")
-	}
-	t, err := f.begin(op, creditsInode, 0)
-	if err != nil {
-		return err
-	}
-	d := &i.d
-	if a.Mode != nil {
-		d.Mode = d.Mode&disk.ModeType | *a.Mode&^disk.ModeType
-	}
-	if a.UID != nil {
-		d.UID = *a.UID
-	}
-	if a.GID != nil {
-		d.GID = *a.GID
-	}
-	if a.Atime != nil {
-		d.Atime = disk.TimeOf(*a.Atime)
-	}
-	if a.Mtime != nil {
-		d.Mtime = disk.TimeOf(*a.Mtime)
-	}
-	if a.Flags != nil {
-		d.Flags = d.Flags&^settable | *a.Flags&settable
-	}
-	d.Ctime = t.now
-	return t.end(t.writeInode(i))
 }
