@@ -46,6 +46,10 @@ type Inode struct {
 	ProjectID  uint32
 }
 
+// FarACL reports whether slot b of an inode says, in the part that counts on
+// volumes of 64 bits only, that its attribute block lies beyond 2^32.
+func FarACL(b []byte) bool { return le.Uint16(b[0x76:]) != 0 }
+
 // Type is the file type of i, one of the Mode constants.
 func (i *Inode) Type() uint16 { return i.Mode & ModeType }
 
