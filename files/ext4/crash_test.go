@@ -334,8 +334,12 @@ func fsckState(t testing.TB, path string, m *crashtest.Image) error {
 	return nil
 }
 
-// sweep looks at crash states of the run; every n-th goes to e2fsck as well,
-// before and after our own recovery.
+// fsckAfterEvery is how many states have one that e2fsck looks at after our own
+// recovery too, at most.
+const fsckAfterEvery = 10
+
+// sweep looks at crash states of the run; every n-th is recovered by e2fsck as
+// well.
 func (r *crashRun) sweep(s crashtest.Sweep, fsckEvery int) (states int) {
 	r.t.Helper()
 	free := make(chan string, 64)
@@ -348,7 +352,7 @@ func (r *crashRun) sweep(s crashtest.Sweep, fsckEvery int) (states int) {
 	checked, err := r.recorder.States(s, func(state crashtest.State) error {
 		<-turn
 		n++
-		fsck := n%fsckEvery == 0
+		fsck, after := n%fsckEvery == 0, n%max(fsckEvery, fsckAfterEvery) == 0
 		turn <- true
 		if !fsck {
 			return r.check(state)
@@ -358,7 +362,7 @@ func (r *crashRun) sweep(s crashtest.Sweep, fsckEvery int) (states int) {
 		if err := fsckState(r.t, path, state.Image); err != nil {
 			return err
 		}
-		if err := r.check(state); err != nil {
+		if err := r.check(state); err != nil || !after {
 			return err
 		}
 		if err := fsckState(r.t, path, state.Image); err != nil {
