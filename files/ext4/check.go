@@ -180,25 +180,6 @@ func (c *checker) journal() error {
 	return err
 }
 
-// orphans reads the list of inodes without names.
-func (c *checker) orphans() error {
-	ino := c.f.sb.LastOrphan
-	for ino != 0 {
-		if o := c.inodes[ino]; o != nil || ino > c.f.sb.InodesCount {
-			c.problem("list of orphans: inode %d is on it twice or does not exist", ino)
-			return nil
-		}
-		c.inodes[ino] = &checked{orphan: true}
-		c.r.Orphans++
-		d, err := c.f.rawInode(ino)
-		if err != nil {
-			return c.note(err)
-		}
-		ino = d.Dtime
-	}
-	return nil
-}
-
 // rawInode decodes an inode whether it is in use or not.
 func (f *FS) rawInode(ino uint32) (*disk.Inode, error) {
 	b, off, err := f.inodeSlot(ino)
