@@ -44,7 +44,7 @@ type Result struct {
 	Files     int     `json:"files"`
 	TreeBytes int64   `json:"tree_bytes"`
 	Passes    int     `json:"passes"`    // whole copies of the tree
-	Exchanges int     `json:"exchanges"` // begun, over the network
+	Exchanges int     `json:"exchanges"` // the same, over the network
 	Seconds   float64 `json:"seconds"`
 	Problem   string  `json:"problem,omitempty"`
 }

@@ -51,9 +51,11 @@ func (a *application) fetch(ctx context.Context) error {
 			})
 		}
 		group.Wait()
-		a.passes.Add(1)
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		if int(next.Load()) >= len(a.plan.Files) {
+			a.passes.Add(1) // the last may have been cut short
 		}
 		if !time.Now().Before(a.plan.Until) || a.lost.Load() > 0 {
 			f.client.CloseIdleConnections()
