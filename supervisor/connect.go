@@ -147,6 +147,7 @@ func (a *application) open(m *broker.Message, g ipc.Geometry, to *admission) (er
 		return err
 	}
 	a.reply(m.Ref, &broker.Connected{Session: s.id, Terms: told}, readOnlyFD, doorbell)
+	a.sup.changed.Broadcast() // for those who wait for an uplink
 	return nil
 }
 

@@ -14,8 +14,8 @@ import (
 // Verbs of broker.Control.
 const (
 	VerbState   = "ps"      // answers State
-	VerbKill    = "kill"    // SIGKILL to the active process of Target; answers Killed
-	VerbRestart = "restart" // drain Target and hand over to a new process; answers State
+	VerbKill    = "kill"    // SIGKILL to the (active) process of Target; answers Killed
+	VerbRestart = "restart" // drain Target and hand over to a new process; answers State. An uplink is replaced
 	VerbDown    = "down"    // end the system; answers when it has begun
 	VerbDomain  = "domain"  // Target as the name of the caller and its children; answers Domain
 )
@@ -56,8 +56,11 @@ func (a *application) control(ref uint64, c *broker.Control) error {
 	}
 	var target *server
 	if c.Verb == VerbKill || c.Verb == VerbRestart {
+		if u := a.sup.uplinkByName(c.Target); u != nil {
+			return a.controlUplink(ref, c.Verb, u)
+		}
 		if target = a.sup.serverByName(c.Target); target == nil {
-			return broker.Refuse(broker.CodeNotFound, "there is no server %q; the servers are: %s", c.Target, a.sup.serverNames())
+			return broker.Refuse(broker.CodeNotFound, "there is no server or uplink %q; there are: %s", c.Target, a.sup.serverNames())
 		}
 	}
 	switch c.Verb {

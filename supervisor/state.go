@@ -124,5 +124,8 @@ func (s *Supervisor) serverNames() string {
 	for _, each := range s.servers {
 		names = append(names, each.config.Name)
 	}
+	for _, each := range s.uplinks {
+		names = append(names, each.Name)
+	}
 	return strings.Join(names, ", ")
 }

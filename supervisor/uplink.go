@@ -191,6 +191,59 @@ func (u *uplink) watch(box *sandbox.Process) {
 	u.ensure()
 }
 
+func (s *Supervisor) uplinkByName(name string) *uplink {
+	for _, each := range s.uplinks {
+		if each.Name == name {
+			return each
+		}
+	}
+	return nil
+}
+
+// controlUplink kills the process of an uplink, or has it replaced. Supervisor.mu is
+// held.
+func (a *application) controlUplink(ref uint64, verb string, u *uplink) error {
+	if u.box == nil {
+		return broker.Refuse(broker.CodeDown, "uplink %s has no process now (last end: %s)", u.Name, u.lastDeath)
+	}
+	pid := u.box.Pid
+	u.retry.progressed() // its end is asked for, and is no failure
+	u.kill()
+	if verb == VerbKill {
+		return a.report(ref, Killed{PID: pid})
+	}
+	go u.await(pid, func(err error) {
+		if err == nil {
+			err = a.report(ref, a.sup.stateLocked())
+		}
+		if err != nil {
+			a.reply(ref, asRefusal(err))
+		}
+	})
+	return nil
+}
+
+// await calls done, with Supervisor.mu held, when another process than pid serves.
+func (u *uplink) await(pid int, done func(error)) {
+	u.sup.mu.Lock()
+	defer u.sup.mu.Unlock()
+	deadline := time.Now().Add(drainMax)
+	late := time.AfterFunc(drainMax, func() {
+		u.sup.mu.Lock()
+		defer u.sup.mu.Unlock()
+		u.sup.changed.Broadcast()
+	})
+	defer late.Stop()
+	for u.box == nil || u.box.Pid == pid || !u.serving() {
+		if u.stopping || time.Now().After(deadline) {
+			done(broker.Refuse(broker.CodeDown, "replacing uplink %s took too long (last end: %s)", u.Name, u.lastDeath))
+			return
+		}
+		u.sup.changed.Wait()
+	}
+	done(nil)
+}
+
 // serving tells whether the uplink has its port. Supervisor.mu is held.
 func (u *uplink) serving() bool { return u.app != nil && len(u.app.sessions) > 0 }
 

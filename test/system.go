@@ -212,8 +212,8 @@ func (s *System) Until(what string, holds func(*supervisor.State) bool) {
 
 const pollPeriod = 5 * time.Millisecond
 
-// KillServer kills the active process of a server with SIGKILL and returns its
-// pid, or 0 if there is none at the moment.
+// KillServer kills the active process of a server, or that of an uplink, with SIGKILL
+// and returns its pid, or 0 if there is none at the moment.
 func (s *System) KillServer(name string) int {
 	s.t.Helper()
 	var killed supervisor.Killed
@@ -222,16 +222,6 @@ func (s *System) KillServer(name string) int {
 		s.t.Fatal(err)
 	}
 	return killed.PID
-}
-
-// killProcess kills a process with SIGKILL.
-func killProcess(pid int) error {
-	p, err := unix.OpenPidfd(pid)
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	return p.Signal(syscall.SIGKILL)
 }
 
 // Connect connects this process as an application.

@@ -144,13 +144,20 @@ applications:
 		t.Errorf("the uplink became another process: %+v, %+v", before, after)
 	}
 	// The uplink itself is replaced; its published port never refuses.
-	if err := killProcess(before.PID); err != nil {
-		t.Fatal(err)
-	}
+	s.KillServer("world")
 	post(t, fromWorld, systemEnd+":8080", 1<<10)
 	s.Until("another uplink serves", func(state *supervisor.State) bool {
 		return state.Uplinks[0].Serving && state.Uplinks[0].PID != before.PID
 	})
+	both()
+	killed := s.uplink("world")
+	var state supervisor.State
+	if err := s.Control(supervisor.VerbRestart, "world", &state); err != nil {
+		t.Fatal(err)
+	}
+	if after := state.Uplinks[0]; !after.Serving || after.PID == killed.PID {
+		t.Errorf("restarting turned %+v into %+v", killed, after)
+	}
 	both()
 }
 
@@ -221,9 +228,7 @@ func neighbours(t *testing.T, s *System, world *netns.Namespace, addresses ...st
 	s.KillServer("net")
 	reach()
 	before := s.State0().Uplinks[0]
-	if err := killProcess(before.PID); err != nil {
-		t.Fatal(err)
-	}
+	s.KillServer(before.Name)
 	s.Until("another uplink serves", func(state *supervisor.State) bool {
 		return state.Uplinks[0].Serving && state.Uplinks[0].PID != before.PID
 	})
