@@ -55,7 +55,16 @@ func (s *settings) runCompat(ctx context.Context, domain *supervisor.Domain, net
 		}
 		program = throughCompat(program, resolvers)
 	}
+	finished := make(chan struct{})
+	go func() {
+		select {
+		case <-finished:
+		case <-gateway.Ended():
+			fmt.Fprintf(os.Stderr, "quintet: network %s has gone; the program goes on without it\n", network)
+		}
+	}()
 	err = runForwarding(program, func() error { return gateway.Start(program) })
+	close(finished)
 	return errors.Join(err, gateway.Close())
 }
 

@@ -36,9 +36,10 @@ const (
 // endpoint is a link of the TCP/IP stack over a port. It implements
 // stack.LinkEndpoint and stack.GSOEndpoint.
 type endpoint struct {
-	port *Port
-	mac  tcpip.LinkAddress
-	mtu  atomic.Uint32
+	port   *Port
+	mac    tcpip.LinkAddress
+	mtu    atomic.Uint32
+	ignore func(data []byte) bool // frames that the stack is not to see; nil: none
 
 	queueMu sync.Mutex // guards queue and the order of sending; taken before Port.mu
 	queue   queue
@@ -96,7 +97,7 @@ func (e *endpoint) run(ctx context.Context) error {
 
 // receive hands a frame to the stack, in memory that nobody else can change.
 func (e *endpoint) receive(data []byte, o network.Offload) {
-	if len(data) < header.EthernetMinimumSize {
+	if len(data) < header.EthernetMinimumSize || e.ignore != nil && e.ignore(data) {
 		return
 	}
 	first := len(data)

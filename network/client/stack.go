@@ -87,6 +87,7 @@ func (s *Stack) configure() error {
 		}
 	}
 	if s.cfg.Forward != nil {
+		s.link.ignore = s.strange
 		if err := s.forward(s.cfg.Forward); err != nil {
 			return err
 		}
