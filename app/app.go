@@ -13,7 +13,7 @@
 // Trust: the supervisor, and the servers with the data they are asked to keep.
 // No server can write this process's memory, but for the regions granted to it.
 //
-// Locks: App.mu guards the list of open volumes, and is a leaf.
+// Locks: App.mu guards the list of sessions, and is a leaf.
 package app
 
 import (
@@ -31,18 +31,24 @@ import (
 // goroutine.
 type App struct {
 	broker *broker.Client
+	leases func(broker.Body) // may be nil
 
-	mu      sync.Mutex
-	volumes map[uint64]*Volume
-	early   map[uint64]string // sessions that ended before they were entered
-	closed  bool              // by Close
-	lost    bool              // the supervisor has gone
+	mu       sync.Mutex
+	sessions map[uint64]*session
+	early    map[uint64]string // sessions that ended before they were entered
+	closed   bool              // by Close
+	lost     bool              // the supervisor has gone
 }
 
 // Option changes how Connect connects.
 type Option func(*options)
 
-type options struct{ socket, name string }
+type options struct {
+	socket, name string
+	domain       string
+	leases       func(broker.Body)
+	conn         *broker.Conn
+}
 
 // WithSocket names the supervisor's socket. The default is $QUINTET_SOCKET, and
 // without it the socket of the default state directory.
@@ -52,21 +58,37 @@ func WithSocket(path string) Option { return func(o *options) { o.socket = path 
 // program. An application that `quintet run --name` started keeps that name.
 func WithName(name string) Option { return func(o *options) { o.name = name } }
 
+// WithDomain says which domain of `quintet run` the program belongs to, by its token.
+// The default is $QUINTET_DOMAIN.
+func WithDomain(token string) Option { return func(o *options) { o.domain = token } }
+
+// WithLeases has f called with what the supervisor asks of an uplink: *broker.Lease and
+// *broker.Release. It must not block.
+func WithLeases(f func(broker.Body)) Option { return func(o *options) { o.leases = f } }
+
+// WithConnection uses a connection that the supervisor has made, for a gateway that it
+// has started.
+func WithConnection(c *broker.Conn) Option { return func(o *options) { o.conn = c } }
+
 // Connect connects to the supervisor. It fails if there is none, with
 // *broker.Refused if it does not admit this program (another version of the
 // protocol, too many applications), and with the context's error.
 func Connect(ctx context.Context, opts ...Option) (*App, error) {
-	o := options{socket: os.Getenv(supervisor.SocketVariable), name: filepath.Base(os.Args[0])}
+	o := options{socket: os.Getenv(supervisor.SocketVariable), name: filepath.Base(os.Args[0]), domain: os.Getenv(supervisor.DomainVariable)}
 	if o.socket == "" {
 		o.socket = supervisor.SocketPath(supervisor.DefaultStateDir())
 	}
 	for _, each := range opts {
 		each(&o)
 	}
-	a := &App{volumes: make(map[uint64]*Volume), early: make(map[uint64]string)}
-	hello := broker.Hello{Name: o.name[:min(len(o.name), broker.NameMax)], Domain: os.Getenv(supervisor.DomainVariable)}
+	a := &App{leases: o.leases, sessions: make(map[uint64]*session), early: make(map[uint64]string)}
+	hello := broker.Hello{Name: o.name[:min(len(o.name), broker.NameMax)], Domain: o.domain}
 	var err error
-	a.broker, err = broker.NewClient(ctx, o.socket, hello, a.ended)
+	if o.conn != nil {
+		a.broker, err = broker.NewClientOn(ctx, o.conn, hello, a.told)
+	} else {
+		a.broker, err = broker.NewClient(ctx, o.socket, hello, a.told)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +106,17 @@ func (a *App) watch() {
 	if a.closed {
 		return
 	}
-	for _, v := range a.volumes {
+	for _, v := range a.sessions {
 		v.ipc.Fail(ipc.ReasonRevoked, broker.ErrDisconnected.Error())
+	}
+}
+
+// told takes what the supervisor says unasked.
+func (a *App) told(body broker.Body) {
+	if e, is := body.(*broker.Ended); is {
+		a.ended(e)
+	} else if a.leases != nil {
+		a.leases(body)
 	}
 }
 
@@ -94,7 +125,7 @@ func (a *App) watch() {
 func (a *App) ended(e *broker.Ended) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if v := a.volumes[e.Session]; v != nil {
+	if v := a.sessions[e.Session]; v != nil {
 		v.ipc.Fail(ipc.ReasonRevoked, e.Reason)
 	} else if len(a.early) < earlyMax {
 		a.early[e.Session] = e.Reason
@@ -112,13 +143,13 @@ func (a *App) Broker() *broker.Client { return a.broker }
 func (a *App) Close() error {
 	a.mu.Lock()
 	a.closed = true
-	var open []*Volume
-	for _, v := range a.volumes {
+	var open []*session
+	for _, v := range a.sessions {
 		open = append(open, v)
 	}
 	a.mu.Unlock()
-	for _, v := range open {
-		_ = v.ipc.Close()
+	for _, s := range open {
+		_ = s.ipc.Close()
 	}
 	// The supervisor ends the sessions of an application that has gone. The
 	// granted memory stays mapped here: a device may still write to it.

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 
-	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
-	"github.com/quintet-os/quintet/ipc/shm"
+	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/client"
 )
 
@@ -23,11 +21,9 @@ const (
 // storage.Volume, and its methods may be called from any goroutine.
 type Volume struct {
 	*client.Volume
-	app     *App
-	id      uint64
-	ipc     *ipc.Client
+	session
 	buffers *client.Buffers
-	limits  broker.Limits
+	terms   storage.Terms
 }
 
 // VolumeOption changes how a volume is opened.
@@ -59,7 +55,7 @@ func (a *App) Volume(ctx context.Context, name string, opts ...VolumeOption) (*V
 	for _, each := range opts {
 		each(&o)
 	}
-	v := &Volume{app: a}
+	v := &Volume{session: session{app: a}}
 	if err := v.open(ctx, name, &o); err != nil {
 		return nil, fmt.Errorf("open volume %s: %w", name, errors.Join(err, v.end()))
 	}
@@ -67,98 +63,19 @@ func (a *App) Volume(ctx context.Context, name string, opts ...VolumeOption) (*V
 }
 
 func (v *Volume) open(ctx context.Context, name string, o *volumeOptions) error {
-	g := ipc.Geometry{Slots: o.slots}
-	if err := g.Check(); err != nil {
+	c := &broker.Connect{Volume: name, ReadOnly: o.readOnly, Geometry: ipc.Geometry{Slots: o.slots}}
+	if err := v.session.open(ctx, c, &v.terms); err != nil {
 		return err
 	}
-	mine, err := shm.Create("quintet-client", g.ClientBytes(), shm.OneWriter)
-	if err != nil {
-		return err
-	}
-	owned := segments{mine}
-	defer func() { owned.close() }()
-	if err := ipc.FormatClient(mine.Mem, g); err != nil {
-		return err
-	}
-	m, err := v.app.broker.Ask(ctx, &broker.Connect{Volume: name, ReadOnly: o.readOnly, Geometry: g}, mine.FD)
-	if err != nil {
-		return err
-	}
-	connected, ok := m.Body.(*broker.Connected)
-	if !ok {
-		m.CloseFDs()
-		return fmt.Errorf("%w: not an answer to connect", broker.ErrMalformed)
-	}
-	v.id, v.limits = connected.Session, connected.Limits
-	bell := m.FDs[1]
-	theirs, err := shm.Open(m.FDs[0], g.ServerBytes(), false)
-	if err != nil {
-		return errors.Join(err, unix.Close(bell))
-	}
-	session := append(owned, theirs)
-	owned = nil
-	v.ipc, err = ipc.NewClient(ipc.ClientConfig{
-		Geometry: g, Client: mine.Mem, Server: theirs.Mem, Doorbell: bell,
-		Unmap: func() { session.close(); _ = unix.Close(bell) },
+	var err error
+	v.buffers, err = grant(ctx, &v.session, bufferRegion, o.bytes, func(mem []byte) *client.Buffers {
+		return client.NewBuffers(bufferRegion, mem)
 	})
 	if err != nil {
-		session.close()
-		return errors.Join(err, unix.Close(bell))
-	}
-	v.app.enter(v)
-	if err := v.grant(ctx, o.bytes); err != nil {
 		return err
 	}
-	session.closeFDs()
 	v.Volume, err = client.New(v.ipc, o.slots, v.buffers).Volume(ctx, 0)
 	return err
-}
-
-// grant makes the memory of the volume's buffers. It is unmapped when nobody
-// can use a buffer any more, which may be some time after Close.
-func (v *Volume) grant(ctx context.Context, bytes int) error {
-	memory, err := shm.Create("quintet-buffers", bytes, shm.Shared)
-	if err != nil {
-		return err
-	}
-	m, err := v.app.broker.Ask(ctx, &broker.Grant{
-		Session: v.id, Region: bufferRegion, Bytes: int64(bytes), Writable: true, Delegable: true,
-	}, memory.FD)
-	if err != nil {
-		return errors.Join(err, memory.Close())
-	}
-	m.CloseFDs()
-	v.buffers = client.NewBuffers(bufferRegion, memory.Mem)
-	runtime.AddCleanup(v.buffers, func(s *shm.Segment) { _ = s.Close() }, memory)
-	return memory.CloseFD()
-}
-
-type segments []*shm.Segment
-
-func (s segments) close() {
-	for _, each := range s {
-		_ = each.Close()
-	}
-}
-
-func (s segments) closeFDs() {
-	for _, each := range s {
-		_ = each.CloseFD()
-	}
-}
-
-// enter lists a volume, so that the system can end it.
-func (a *App) enter(v *Volume) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.volumes[v.id] = v
-	if a.lost {
-		v.ipc.Fail(ipc.ReasonRevoked, broker.ErrDisconnected.Error())
-	}
-	if reason, ended := a.early[v.id]; ended {
-		delete(a.early, v.id)
-		v.ipc.Fail(ipc.ReasonRevoked, reason)
-	}
 }
 
 // Buffers is memory granted to the volume's server. Operations on it
@@ -169,7 +86,7 @@ func (v *Volume) Buffers() *client.Buffers { return v.buffers }
 func (v *Volume) Inspect() ipc.Inspection { return v.ipc.Inspect() }
 
 // Limits are what the topology allows to be in flight.
-func (v *Volume) Limits() broker.Limits { return v.limits }
+func (v *Volume) Limits() storage.Limits { return v.terms.Limits }
 
 // Close ends the session. Operations in flight return an error of
 // storage.KindClosed. It waits until the server has let go of the granted memory.
@@ -181,20 +98,8 @@ func (v *Volume) Close() error {
 }
 
 func (v *Volume) end() error {
-	if v.ipc == nil {
-		return nil // the supervisor ends what it has of it with the connection
-	}
-	err := v.ipc.Close()
 	if v.buffers != nil {
 		v.buffers.Fail(ipc.ErrClosed)
 	}
-	v.app.mu.Lock()
-	delete(v.app.volumes, v.id)
-	v.app.mu.Unlock()
-	m, askErr := v.app.broker.Ask(context.Background(), &broker.Close{Session: v.id})
-	m.CloseFDs()
-	if errors.Is(askErr, broker.ErrDisconnected) {
-		askErr = nil // the session ends with the application
-	}
-	return errors.Join(err, askErr)
+	return v.session.end()
 }

@@ -13,8 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
+	"github.com/quintet-os/quintet/network"
 )
 
 const (
@@ -48,6 +50,12 @@ type task struct {
 	Direct     bool   // past the page cache
 	Note       string // for the conditions
 
+	// Of the network benchmarks.
+	Network string               // kind of network that the side joins
+	Ports   []network.PortConfig // of the side; of a switch: all
+	Buffers int                  // of each port
+	PIDs    []int                // of all processes whose time counts
+
 	wrap []string // command that the measuring side is started under
 }
 
@@ -65,6 +73,9 @@ var sides = map[string]func(task) (any, error){
 	"queue-channel": queueChannel,
 	"volume":        useVolume,
 	"ext4":          useFiles,
+	"switch":        serveSwitch,
+	"traffic-to":    serveTraffic,
+	"traffic-from":  sendTraffic,
 }
 
 // RunSide plays the role that a benchmark started this process for, and reports
@@ -120,6 +131,23 @@ type process struct {
 
 // startSide starts this binary again in the role of name, bound to cpu.
 func startSide(ctx context.Context, name string, t task, cpu int, files ...*os.File) (*process, error) {
+	command, err := sideCommand(ctx, name, t, files)
+	if err != nil {
+		return nil, err
+	}
+	return startProcess(name, command, cpu)
+}
+
+// startSideIn starts it in a network namespace.
+func startSideIn(ctx context.Context, space *netns.Namespace, name string, t task) (*process, error) {
+	command, err := sideCommand(ctx, name, t, nil)
+	if err != nil {
+		return nil, err
+	}
+	return startBy(name, command, func() error { return space.Start(command) })
+}
+
+func sideCommand(ctx context.Context, name string, t task, files []*os.File) (*exec.Cmd, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("start benchmark side %s: %w", name, err)
@@ -132,10 +160,14 @@ func startSide(ctx context.Context, name string, t task, cpu int, files ...*os.F
 	command := exec.CommandContext(ctx, line[0], line[1:]...)
 	command.Env = append(os.Environ(), sideVariable+"="+name, taskVariable+"="+string(text))
 	command.ExtraFiles = files
-	return startProcess(name, command, cpu)
+	return command, nil
 }
 
 func startProcess(name string, command *exec.Cmd, cpu int) (*process, error) {
+	return startBy(name, command, func() error { return onCPU(cpu, command.Start) })
+}
+
+func startBy(name string, command *exec.Cmd, start func() error) (*process, error) {
 	p := &process{name: name, command: command}
 	stdin, err := command.StdinPipe()
 	if err != nil {
@@ -144,7 +176,7 @@ func startProcess(name string, command *exec.Cmd, cpu int) (*process, error) {
 	p.stdin = stdin
 	command.Stdout, command.Stderr = &p.stdout, &p.stderr
 	command.WaitDelay = time.Second
-	if err := onCPU(cpu, command.Start); err != nil {
+	if err := start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	return p, nil

@@ -202,7 +202,13 @@ func (l *Loop) Run(ctx context.Context) error {
 				polled, idleSince = ticks, 0
 				continue
 			}
-			relax(l.sessions.beside)
+			// Whoever was just answered, or sent something by a third party, may have no
+			// other processor to run on.
+			if l.sessions.beside || turn%spinCheckTurns == 0 {
+				unix.Yield()
+			} else {
+				clock.Pause()
+			}
 		}
 		if ticks-polled >= epollInterval {
 			if ctx.Err() != nil {

@@ -1,9 +1,6 @@
 package ipc
 
-import (
-	"github.com/quintet-os/quintet/internal/clock"
-	"github.com/quintet-os/quintet/internal/unix"
-)
+import "github.com/quintet-os/quintet/internal/unix"
 
 // This file keeps two sides that share a processor from spinning against each
 // other. Each publishes the processor it runs on, its place; a side that finds
@@ -40,14 +37,5 @@ func (ss *Sessions) settle() {
 			s.server.publish(offPlace, here)
 		}
 		ss.beside = ss.beside || s.client.load(offPlace) == here
-	}
-}
-
-// relax is one turn of spinning.
-func relax(beside bool) {
-	if beside {
-		unix.Yield()
-	} else {
-		clock.Pause()
 	}
 }

@@ -281,16 +281,21 @@ func (w *waiter) spinFor(ctx context.Context, p party) bool {
 	defer w.spins.Store(false)
 	start := clock.Ticks()
 	for {
-		beside := c.settle()
-		for range spinCheckTurns {
+		// Others of this process may have requests to submit, and nowhere else to run:
+		// on a second processor they could be in the server's way. And a third process
+		// may have to run before anything comes: whoever it is that the server serves.
+		turns := spinCheckTurns
+		if c.settle() {
+			turns = 1
+		}
+		for range turns {
 			if p.ready() {
 				return true
 			}
-			relax(beside)
+			clock.Pause()
 		}
+		unix.Yield()
 		w.dispatch()
-		// Others may have requests to submit, and nowhere else to run: on a second
-		// processor they could be in the server's way.
 		runtime.Gosched()
 		if clock.Ticks()-start > c.spinTicks || c.serverSleeps() || ctx.Err() != nil || c.Err() != nil {
 			return p.ready()

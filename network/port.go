@@ -48,6 +48,8 @@ type PortConfig struct {
 	// Rate bounds what the port sends, in bytes a second, with bursts of RateBurst;
 	// 0 means no bound. The sender is held up, nothing is dropped.
 	Rate int64 `json:"rate,omitempty"`
+	// Row is the port's in the table of counters, below PortsMax.
+	Row int `json:"row,omitempty"`
 }
 
 // RateBurst is how much a rate-limited port may send at once: what it may send
@@ -72,6 +74,8 @@ func (c *PortConfig) Check() error {
 		return bad("VLAN %d; allowed are 0 to %d", c.VLAN, VLANMax)
 	case c.Rate != 0 && c.Rate < RateMin:
 		return bad("a rate of %d bytes a second; the least is %d", c.Rate, RateMin)
+	case c.Row < 0 || c.Row >= PortsMax:
+		return bad("row %d of counters; there are %d", c.Row, PortsMax)
 	case c.Group < 0:
 		return bad("group %d is negative", c.Group)
 	}

@@ -22,9 +22,18 @@ const (
 	ServerCalls Calls = "server"
 	// StorageCalls add io_uring, and locks and sizes of devices.
 	StorageCalls Calls = "storage"
+	// LinkCalls are for a gateway that joins a link, given by descriptors, to a port of
+	// the network server: it makes memory, as every client does.
+	LinkCalls Calls = "link"
+	// SocketCalls are for a gateway that carries connections on sockets of the host:
+	// those of LinkCalls, and making sockets of IPv4 and IPv6. Its network namespace is
+	// the host's.
+	SocketCalls Calls = "socket"
 )
 
-func (c Calls) known() bool { return c == ServerCalls || c == StorageCalls }
+func (c Calls) known() bool { return slices.Contains(knownCalls, c) }
+
+var knownCalls = []Calls{ServerCalls, StorageCalls, LinkCalls, SocketCalls}
 
 // rule allows a call only if one of its arguments (the low 32 bits: the kernel
 // looks at no more of them) passes a test.
@@ -39,18 +48,44 @@ type rule struct {
 func (c Calls) names() []string {
 	names := slices.Clone(runtimeCalls)
 	names = append(names, descriptorCalls...)
-	if c == StorageCalls {
+	switch c {
+	case StorageCalls:
 		names = append(names, storageCalls...)
+	case LinkCalls:
+		names = append(names, clientCalls...)
+		names = append(names, linkCalls...)
+	case SocketCalls:
+		names = append(names, clientCalls...)
+		names = append(names, socketCalls...)
 	}
 	return names
 }
 
 func (c Calls) rules() []rule {
 	rules := slices.Clone(runtimeRules)
-	if c == StorageCalls {
+	switch c {
+	case StorageCalls:
 		rules = append(rules, storageRules...)
+	case LinkCalls:
+		rules = append(append(rules, clientRules...), linkRules...)
+	case SocketCalls:
+		rules = append(append(rules, clientRules...), socketRules...)
 	}
-	return rules
+	return merge(nil, rules)
+}
+
+// merge adds rules to others. Those of one call and argument become one, since the
+// first of a call decides.
+func merge(to, rules []rule) []rule {
+	for _, r := range rules {
+		i := slices.IndexFunc(to, func(o rule) bool { return o.call == r.call && o.argument == r.argument && o.mask == r.mask })
+		if i < 0 {
+			to = append(to, r)
+			continue
+		}
+		to[i].values = append(slices.Clone(to[i].values), r.values...)
+	}
+	return to
 }
 
 var runtimeCalls = []string{
@@ -73,6 +108,13 @@ var storageCalls = []string{
 	"pread64", "pwrite64", "preadv", "pwritev", "flock", "fsync", "fdatasync", "fallocate",
 }
 
+// clientCalls make memory files, which a client shares with its server.
+var clientCalls = []string{"memfd_create", "ftruncate"}
+
+var linkCalls = []string{"recvmmsg", "sendmmsg"}
+
+var socketCalls = []string{"connect", "bind", "listen", "accept4", "setsockopt", "recvmmsg", "sendmmsg"}
+
 const (
 	// cloneThread is what makes a thread, cloneMore what makes more than that:
 	// namespaces, another parent, a tracer.
@@ -82,6 +124,7 @@ const (
 		syscall.CLONE_PTRACE | syscall.CLONE_VFORK | syscall.CLONE_PARENT
 
 	atEmptyPath     = 0x1000     // AT_EMPTY_PATH
+	fcntlAddSeals   = 1033       // F_ADD_SEALS
 	fcntlGetSeals   = 1034       // F_GET_SEALS
 	prctlNameMemory = 0x53564d41 // PR_SET_VMA, of the Go runtime
 )
@@ -103,6 +146,19 @@ var storageRules = []rule{
 	{call: "statx", argument: 2, values: []uint32{atEmptyPath}},
 	// BLKGETSIZE64, BLKSSZGET, BLKPBSZGET, BLKROGET, BLKDISCARD, BLKZEROOUT, BLKDISCARDZEROES
 	{call: "ioctl", argument: 1, values: []uint32{0x80081272, 0x1268, 0x127b, 0x125e, 0x1277, 0x127f, 0x127c}},
+}
+
+var clientRules = []rule{
+	{call: "fcntl", argument: 1, values: []uint32{fcntlAddSeals}},
+}
+
+var linkRules = []rule{
+	// TUNGETIFF, TUNSETVNETHDRSZ, TUNSETOFFLOAD
+	{call: "ioctl", argument: 1, values: []uint32{0x800454d2, 0x400454d8, 0x400454d0}},
+}
+
+var socketRules = []rule{
+	{call: "socket", argument: 0, values: []uint32{syscall.AF_INET, syscall.AF_INET6}},
 }
 
 // fatalCalls are ways out of a sandbox, or into another process.

@@ -29,6 +29,8 @@
 //   - privileges: no_new_privs, every capability set empty, bounding set included;
 //   - landlock: all file system, TCP, signal and abstract socket access, should
 //     one of the above fail to hold;
+//   - of these, a gateway with SocketCalls keeps the host's network and TCP: what the
+//     host can reach, it can, and carrying that is what it is for;
 //   - seccomp: an allow-list ([Calls]); see there for what happens to the rest;
 //   - rlimits: descriptors, threads, locked memory; no core dump. There is no
 //     address space limit, since Go reserves address space it never uses;

@@ -75,8 +75,12 @@ func (l *launch) steps() []step {
 		}},
 		{"no_new_privs", func() (string, error) { return "", noNewPrivileges() }},
 		{"landlock", func() (string, error) {
-			abi, err := unix.LandlockDenyAll()
-			return fmt.Sprintf("ABI %d, everything denied", abi), explainThreads(err)
+			abi, err := unix.LandlockDenyAll(l.Profile.hostNetwork())
+			denied := "everything"
+			if l.Profile.hostNetwork() {
+				denied = "everything but TCP"
+			}
+			return fmt.Sprintf("ABI %d, %s denied", abi, denied), explainThreads(err)
 		}},
 		{"capabilities", func() (string, error) { return "none", explainThreads(l.dropCapabilities()) }},
 		{"undumpable", func() (string, error) { return "", undumpable() }},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -132,7 +133,13 @@ func outside(t *testing.T, target probe.Target, a probe.Attempt) string {
 // inside makes it in a sandbox that lacks the named measures.
 func inside(t *testing.T, l *Launcher, target probe.Target, a probe.Attempt, without string) string {
 	t.Helper()
-	_, wait := start(t, l, "attempt", StorageCalls, attemptEnvironment(t, target, a, without))
+	return insideOf(t, l, StorageCalls, target, a, without)
+}
+
+// insideOf makes it in a sandbox with a set of calls.
+func insideOf(t *testing.T, l *Launcher, calls Calls, target probe.Target, a probe.Attempt, without string) string {
+	t.Helper()
+	_, wait := start(t, l, "attempt", calls, attemptEnvironment(t, target, a, without))
 	out, state := wait()
 	if status := state.Sys().(syscall.WaitStatus); status.Signaled() && status.Signal() == syscall.SIGSYS {
 		return "killed"
@@ -221,5 +228,24 @@ func TestNothingIsReachableAsNobody(t *testing.T) {
 	t.Logf("as user %d, %v:\n%s", nobody, time.Since(begin).Round(time.Millisecond), out)
 	if err != nil {
 		t.Errorf("as user %d: %v", nobody, err)
+	}
+}
+
+// TestGatewaysReachTheNetworkOnly makes every attempt in the sandboxes of gateways: both
+// kinds make memory, as clients of servers do; one with a link reaches nothing, one with
+// sockets the host's network and nothing else.
+func TestGatewaysReachTheNetworkOnly(t *testing.T) {
+	requireOwnThreads(t)
+	l := newLauncher(t)
+	target := newTarget(t)
+	for calls, may := range map[Calls][]string{
+		LinkCalls:   {"memory file"},
+		SocketCalls: {"memory file", "connect by TCP", "connect by UDP"},
+	} {
+		for _, a := range probe.All() {
+			if got := insideOf(t, l, calls, target, a, ""); (got == reached) != slices.Contains(may, a.Name) {
+				t.Errorf("%s: %s: %s", calls, a.Name, got)
+			}
+		}
 	}
 }

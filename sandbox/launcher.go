@@ -180,7 +180,7 @@ func (l *Launcher) start(spec Spec) (*Process, error) {
 
 func (l *Launcher) run(s Spec, program *os.File, plan plan) (*Process, error) {
 	var report Report
-	plan.report(&report)
+	plan.report(&report, s.hostNetwork())
 	var group *cgroup
 	err := l.groupless
 	if err == nil {
@@ -197,7 +197,7 @@ func (l *Launcher) run(s Spec, program *os.File, plan plan) (*Process, error) {
 		Env:         append([]string{launchEnv + "=" + string(record), runtimeEnv, "GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0))}, s.Env...),
 		Dir:         "/",
 		ExtraFiles:  append(s.Files[:len(s.Files):len(s.Files)], program),
-		SysProcAttr: plan.attributes(),
+		SysProcAttr: plan.attributes(s.hostNetwork()),
 	}
 	if s.Stderr != nil {
 		cmd.Stdout, cmd.Stderr = s.Stderr, s.Stderr

@@ -49,12 +49,20 @@ func plansFor(uid, gid int, number uint32) []plan {
 	}
 }
 
-func (p plan) report(r *Report) {
-	r.add("namespaces", "user mount pid net ipc uts cgroup", p.missing)
+func (p plan) report(r *Report, hostNetwork bool) {
+	detail := "user mount pid net ipc uts cgroup"
+	if hostNetwork {
+		detail = "user mount pid ipc uts cgroup"
+	}
+	r.add("namespaces", detail, p.missing)
 }
 
-func (p plan) attributes() *syscall.SysProcAttr {
-	a := &syscall.SysProcAttr{Cloneflags: p.flags, Pdeathsig: syscall.SIGKILL, Setsid: true}
+func (p plan) attributes(hostNetwork bool) *syscall.SysProcAttr {
+	flags := p.flags
+	if hostNetwork {
+		flags &^= syscall.CLONE_NEWNET
+	}
+	a := &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL, Setsid: true}
 	if p.flags&syscall.CLONE_NEWUSER != 0 {
 		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: innerUser, HostID: p.mapped[0], Size: 1}}
 		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: innerUser, HostID: p.mapped[1], Size: 1}}

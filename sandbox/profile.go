@@ -54,6 +54,9 @@ func (p Profile) rings() int {
 	return cmp.Or(p.Rings, ringsDefault)
 }
 
+// hostNetwork tells whether the process lives in the network namespace of the host.
+func (p Profile) hostNetwork() bool { return p.Calls == SocketCalls }
+
 func (p Profile) check() error {
 	l := p.Limits
 	switch {

@@ -62,9 +62,8 @@ func sweep(t *testing.T, calls []int, run func(env []string) string) map[int]str
 	return answers
 }
 
-// TestCallsBeyondTheListAreDenied makes every system call that is not on the
-// list, inside and outside.
-func TestCallsBeyondTheListAreDenied(t *testing.T) {
+// beyond returns the calls that are not on a list, and those of them that are fatal.
+func beyond(c Calls) (calls []int, fatal map[int]bool) {
 	listed := map[int]bool{}
 	add := func(names ...string) {
 		for _, name := range names {
@@ -73,39 +72,49 @@ func TestCallsBeyondTheListAreDenied(t *testing.T) {
 			}
 		}
 	}
-	add(StorageCalls.names()...)
-	for _, r := range StorageCalls.rules() {
+	add(c.names()...)
+	for _, r := range c.rules() {
 		add(r.call)
 	}
 	add("clone3", "kill", "tgkill")
-	fatal := map[int]bool{}
+	fatal = map[int]bool{}
 	for _, name := range fatalCalls {
 		if number, ok := unix.SystemCall(name); ok {
 			fatal[int(number)] = true
 		}
 	}
-	var calls []int
 	for number := range callsEnd {
 		if !listed[number] && !probe.Exempt(uintptr(number)) {
 			calls = append(calls, number)
 		}
 	}
+	return calls, fatal
+}
+
+// TestCallsBeyondTheListAreDenied makes every system call that is not on a list,
+// inside and outside.
+func TestCallsBeyondTheListAreDenied(t *testing.T) {
 	l := newLauncher(t)
-	got := sweep(t, calls, func(env []string) string {
-		_, wait := start(t, l, "sweep", StorageCalls, env)
-		out, _ := wait()
-		return out
-	})
-	for _, number := range calls {
-		want := syscall.EPERM.Error()
-		if fatal[number] {
-			want = "killed"
+	for _, set := range knownCalls {
+		calls, fatal := beyond(set)
+		got := sweep(t, calls, func(env []string) string {
+			_, wait := start(t, l, "sweep", set, env)
+			out, _ := wait()
+			return out
+		})
+		for _, number := range calls {
+			want := syscall.EPERM.Error()
+			if fatal[number] {
+				want = "killed"
+			}
+			if got[number] != want {
+				t.Errorf("%s: call %d: %q, want %q", set, number, got[number], want)
+			}
 		}
-		if got[number] != want {
-			t.Errorf("call %d: %q, want %q", number, got[number], want)
-		}
+		t.Logf("%s: %d of %d calls are denied, %d of them fatally", set, len(calls), callsEnd, len(fatal))
 	}
 
+	calls, _ := beyond(StorageCalls)
 	// Outside, the same calls reach the kernel, which finds the arguments wrong.
 	harmless := calls[:0:0]
 	for _, number := range calls {
@@ -124,7 +133,7 @@ func TestCallsBeyondTheListAreDenied(t *testing.T) {
 			free++
 		}
 	}
-	t.Logf("%d of %d calls are denied, %d of them fatally; outside, %d of the %d tried get past", len(calls), callsEnd, len(fatal), free, len(harmless))
+	t.Logf("outside, %d of the %d tried get past", free, len(harmless))
 	if free < len(harmless)*3/4 {
 		t.Errorf("outside only %d of %d calls get past: the sweep proves little", free, len(harmless))
 	}

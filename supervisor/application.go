@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -25,6 +24,8 @@ type application struct {
 	conn  *broker.Conn
 	peer  unix.Peer
 	pidfd *unix.Pidfd
+	// uplink is set if this is the process of a declared uplink.
+	uplink *uplink
 
 	// Guarded by Supervisor.mu.
 	name     string
@@ -73,11 +74,16 @@ func (s *Supervisor) admit(conn *broker.Conn) {
 		_ = conn.Close()
 		return
 	}
-	go app.answer()
-	go app.serve()
+	app.start()
+}
+
+// start handles the messages of an application until it ends.
+func (a *application) start() {
+	go a.answer()
+	go a.serve()
 	go func() {
-		if pidfd.Wait() == nil {
-			_ = conn.Close() // serve ends, even if a child has inherited the socket
+		if a.pidfd.Wait() == nil {
+			_ = a.conn.Close() // serve ends, even if a child has inherited the socket
 		}
 	}()
 }
@@ -113,10 +119,7 @@ func (a *application) serve() {
 		if refusal == nil {
 			continue
 		}
-		var refused *broker.Refused
-		if !errors.As(refusal, &refused) {
-			refused = broker.Refuse(broker.CodeInternal, "%v", refusal)
-		}
+		refused := asRefusal(refusal)
 		if refused.Code == broker.CodeMalformed {
 			a.refuseAndClose(m.Ref, refused)
 			return
@@ -125,6 +128,14 @@ func (a *application) serve() {
 		a.reply(m.Ref, refused)
 		a.sup.mu.Unlock()
 	}
+}
+
+func asRefusal(err error) *broker.Refused {
+	var refused *broker.Refused
+	if !errors.As(err, &refused) {
+		refused = broker.Refuse(broker.CodeInternal, "%v", err)
+	}
+	return refused
 }
 
 // refuseAndClose sends the last message of a connection. It does not wait for a
@@ -157,6 +168,12 @@ func (a *application) handle(m *broker.Message) error {
 		return a.closeSession(m.Ref, body)
 	case *broker.Control:
 		return a.control(m.Ref, body)
+	case *broker.Capturing:
+		return a.capture(m, body)
+	case *broker.Leased:
+		return a.leased(body)
+	case *broker.Resolve:
+		return a.resolve(m.Ref, body)
 	}
 	return broker.Refuse(broker.CodeMalformed, "an application must not send this message")
 }
@@ -179,63 +196,6 @@ func (a *application) hello(ref uint64, h *broker.Hello) error {
 	a.greeted = true
 	a.reply(ref, &broker.Welcome{SupervisorPID: os.Getpid()})
 	return nil
-}
-
-func (a *application) connect(m *broker.Message, c *broker.Connect) error {
-	server, handle := a.sup.find(c.Volume)
-	if server == nil {
-		return broker.Refuse(broker.CodeNotFound, "there is no volume %q; `quintet ps` lists them", c.Volume)
-	}
-	right, granted := a.sup.rightTo(c.Volume, a.domain, a.peer)
-	switch {
-	case !granted:
-		return broker.Refuse(broker.CodeDenied, "the topology does not grant volume %q to %s; add a grant to it", c.Volume, a.who())
-	case right.readOnly && !c.ReadOnly:
-		return broker.Refuse(broker.CodeDenied, "the topology grants volume %q to %s for reading only; connect read-only", c.Volume, a.who())
-	case len(a.sessions) >= sessionsMax:
-		return broker.Refuse(broker.CodeLimit, "this application has %d sessions already", sessionsMax)
-	}
-	if refusal := server.crowded(); refusal != nil {
-		return refusal
-	}
-	uid := a.peer.UID
-	if refusal := a.sup.kept.take(uid, sessionDescriptors+connectedDescriptors); refusal != nil {
-		return refusal
-	}
-	clientFD := m.FDs[0]
-	m.FDs = nil
-	a.sup.lastSession++
-	s, readOnlyFD, err := newSession(a.sup.lastSession, c.Geometry, clientFD)
-	if err != nil {
-		a.sup.kept.give(uid, sessionDescriptors+connectedDescriptors)
-		return err
-	}
-	s.app, s.server, s.volume, s.handle = a, server, c.Volume, handle
-	s.readOnly = c.ReadOnly || server.volumes[handle].ReadOnly
-	s.limits = right.limits
-	a.sessions[s.id], server.sessions[s.id] = s, s
-	for _, p := range server.processes() {
-		s.offer(p)
-	}
-	// The doorbell is sent as a duplicate: the session may end before this
-	// message has left.
-	doorbell, err := unix.Dup(s.doorbell)
-	if err != nil {
-		unix.CloseAll([]int{readOnlyFD})
-		a.sup.kept.give(uid, connectedDescriptors)
-		s.end(nil)
-		return err
-	}
-	a.reply(m.Ref, &broker.Connected{Session: s.id, ReadOnly: s.readOnly, Limits: s.limits}, readOnlyFD, doorbell)
-	return nil
-}
-
-// who names the application as the topology would.
-func (a *application) who() string {
-	if a.domain != "" {
-		return "application " + a.domain
-	}
-	return fmt.Sprintf("uid %d", a.peer.UID)
 }
 
 func (a *application) grant(m *broker.Message, g *broker.Grant) error {

@@ -4,7 +4,7 @@ import (
 	"os"
 
 	"github.com/quintet-os/quintet/internal/unix"
-	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
 
@@ -22,7 +22,7 @@ type Config struct {
 // right is what an application may do with a volume.
 type right struct {
 	readOnly bool
-	limits   broker.Limits
+	limits   storage.Limits
 }
 
 // rightTo returns what the topology grants on a volume to a process of that
@@ -42,10 +42,25 @@ func (s *Supervisor) rightTo(volume, domain string, peer unix.Peer) (right, bool
 		found = true
 		best = right{
 			readOnly: g.Access == topology.ReadOnly,
-			limits:   broker.Limits{Requests: g.Limits.Requests, Bytes: g.Limits.Bytes},
+			limits:   storage.Limits{Requests: g.Limits.Requests, Bytes: g.Limits.Bytes},
 		}
 	}
 	return best, found
+}
+
+// portIn returns what the topology says of the application's ports in a network.
+// Without `quintet run`, a program may be any application of its user; the one whose
+// name it has given goes first.
+func (a *application) portIn(network string) (right topology.Port, granted bool) {
+	for _, declared := range a.sup.config.Topology.Applications {
+		if a.domain != "" && declared.Name != a.domain || a.domain == "" && !mayBe(declared, a.peer.UID) {
+			continue
+		}
+		if p, ok := a.sup.config.Topology.Port(declared.Name, network); ok && (!granted || declared.Name == a.name) {
+			right, granted = p, true
+		}
+	}
+	return right, granted
 }
 
 // mayBe tells whether a process of that user may be the application. Root may be

@@ -14,8 +14,8 @@ import (
 // Verbs of broker.Control.
 const (
 	VerbState   = "ps"      // answers State
-	VerbKill    = "kill"    // SIGKILL to the active process of Target; answers Killed
-	VerbRestart = "restart" // drain Target and hand over to a new process; answers State
+	VerbKill    = "kill"    // SIGKILL to the (active) process of Target; answers Killed
+	VerbRestart = "restart" // drain Target and hand over to a new process; answers State. An uplink is replaced
 	VerbDown    = "down"    // end the system; answers when it has begun
 	VerbDomain  = "domain"  // Target as the name of the caller and its children; answers Domain
 )
@@ -42,6 +42,8 @@ type Domain struct {
 	Command     []string          `json:"command,omitempty"`
 	Directory   string            `json:"directory,omitempty"`
 	Environment map[string]string `json:"environment,omitempty"`
+	// Networks are those that the application may use.
+	Networks []string `json:"networks,omitempty"`
 	// Unlimited says why the memory that the topology sets is not enforced.
 	Unlimited string `json:"unlimited,omitempty"`
 }
@@ -49,13 +51,16 @@ type Domain struct {
 // control runs an operation on the system. Only root and the supervisor's own
 // user may, except that everybody may look. Supervisor.mu is held.
 func (a *application) control(ref uint64, c *broker.Control) error {
-	if uid := a.peer.UID; c.Verb != VerbState && uid != 0 && uid != uint32(os.Geteuid()) {
-		return broker.Refuse(broker.CodeDenied, "only root and uid %d may %s", os.Geteuid(), c.Verb)
+	if err := a.mayControl(c.Verb); c.Verb != VerbState && err != nil {
+		return err
 	}
 	var target *server
 	if c.Verb == VerbKill || c.Verb == VerbRestart {
+		if u := a.sup.uplinkByName(c.Target); u != nil {
+			return a.controlUplink(ref, c.Verb, u)
+		}
 		if target = a.sup.serverByName(c.Target); target == nil {
-			return broker.Refuse(broker.CodeNotFound, "there is no server %q; the servers are: %s", c.Target, a.sup.serverNames())
+			return broker.Refuse(broker.CodeNotFound, "there is no server or uplink %q; there are: %s", c.Target, a.sup.serverNames())
 		}
 	}
 	switch c.Verb {
@@ -91,11 +96,24 @@ func (a *application) control(ref uint64, c *broker.Control) error {
 	return broker.Refuse(broker.CodeMalformed, "unknown control verb %q", c.Verb)
 }
 
+// mayControl refuses users who may only look.
+func (a *application) mayControl(verb string) error {
+	if uid := a.peer.UID; uid != 0 && uid != uint32(os.Geteuid()) {
+		return broker.Refuse(broker.CodeDenied, "only root and uid %d may %s", os.Geteuid(), verb)
+	}
+	return nil
+}
+
 // domainOf makes the caller, and the program it is about to start, a domain.
 func (a *application) domainOf(ref uint64, declared topology.Application) {
 	d := &domain{name: declared.Name, app: a}
 	answer := Domain{
 		Token: rand.Text(), Command: declared.Command, Directory: declared.Directory, Environment: declared.Environment,
+	}
+	for _, p := range a.sup.config.Topology.Ports {
+		if p.To == declared.Name {
+			answer.Networks = append(answer.Networks, p.Network)
+		}
 	}
 	if declared.Memory > 0 {
 		var err error

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"github.com/quintet-os/quintet/internal/unix"
@@ -24,10 +25,8 @@ type session struct {
 	id       uint64
 	app      *application
 	server   *server
-	volume   string
-	handle   int // of the volume, in requests
-	readOnly bool
-	limits   broker.Limits
+	terms    json.RawMessage // as the server is told
+	port     *port           // nil for a session with a storage server
 	geometry ipc.Geometry
 	// Descriptors of the client segment, the server segment (writable) and the
 	// doorbell.
@@ -139,8 +138,7 @@ func (s *session) grant(g *broker.Grant, fd int) (*region, error) {
 // offer hands the session and its regions to a process. Supervisor.mu is held.
 func (s *session) offer(p *process) {
 	p.send(&broker.Session{
-		ID: s.id, Client: s.app.name, Volume: s.handle, ReadOnly: s.readOnly,
-		Limits: s.limits, Geometry: s.geometry,
+		ID: s.id, Client: s.app.name, Terms: s.terms, Geometry: s.geometry,
 	}, nil, false, s.client, s.segment, s.doorbell)
 	for _, r := range s.regions {
 		s.offerRegion(r, p)
@@ -203,6 +201,9 @@ func (s *session) finishEnd() {
 	}
 	delete(s.server.sessions, s.id)
 	delete(s.app.sessions, s.id)
+	if s.port != nil {
+		s.port.leave()
+	}
 	s.close()
 	if s.dropped != nil {
 		s.dropped()

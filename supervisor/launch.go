@@ -8,9 +8,13 @@ import (
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/sandbox"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
+
+// callsOf are the system calls of each kind of server.
+var callsOf = map[topology.Kind]sandbox.Calls{topology.Storage: sandbox.StorageCalls, topology.Switch: sandbox.ServerCalls}
 
 // start launches a process of a server in its sandbox.
 func (s *Supervisor) start(config topology.Server, volumes int) (*process, error) {
@@ -27,11 +31,11 @@ func (s *Supervisor) start(config topology.Server, volumes int) (*process, error
 	defer write.Close()
 	box, err := s.launcher.Start(sandbox.Spec{
 		Path:   s.config.Binary,
-		Args:   []string{"internal", "storage-server"},
+		Args:   []string{"internal", string(config.Kind) + "-server"},
 		Files:  []*os.File{there},
 		Stderr: write,
 		Profile: sandbox.Profile{
-			Name: "storage/" + config.Name, Calls: sandbox.StorageCalls, Rings: volumes,
+			Name: string(config.Kind) + "/" + config.Name, Calls: callsOf[config.Kind], Rings: volumes,
 			Limits: sandbox.Limits{MemoryBytes: config.Memory},
 		},
 	})
@@ -73,6 +77,9 @@ func (s *server) launch() {
 		return
 	}
 	s.offerVolumes(p, devices)
+	if s.counters != nil {
+		p.send(&broker.Counters{Bytes: network.CountersBytes}, nil, false, s.counters.segment.FD)
+	}
 	for _, session := range s.sessions {
 		if session.dropping == nil {
 			session.offer(p)
@@ -132,6 +139,8 @@ func (s *server) receive(p *process) {
 			s.sessionFailed(body)
 		case *broker.Pinned:
 			s.regionPinned(body)
+		case *broker.Captured:
+			s.captured(body)
 		default:
 			slog.Error("a server sent what it must not", "server", s.config.Name, "pid", p.pid)
 			p.kill()

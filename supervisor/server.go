@@ -6,6 +6,7 @@ import (
 
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
 
@@ -34,6 +35,9 @@ type server struct {
 	sup      *Supervisor
 	config   topology.Server
 	volumes  []*volume // the index is the handle
+	networks []string
+	counters *counterTable // of the ports; nil for a storage server
+	rows     []bool        // of counters, in use
 	status   *statusSegment
 	sessions map[uint64]*session
 
@@ -60,6 +64,54 @@ type server struct {
 	pardon    bool     // the last active process was killed from outside
 	degraded  []string // measures of the sandbox that this host refuses
 	stopping  bool
+}
+
+func newServer(sup *Supervisor, config topology.Server) (*server, error) {
+	status, err := newStatusSegment(config.Name)
+	if err != nil {
+		return nil, err
+	}
+	b := backoff{Backoff: sup.config.Topology.Supervisor.Backoff}
+	return &server{sup: sup, config: config, status: status, sessions: make(map[uint64]*session), serving: b, standing: b}, nil
+}
+
+// prepare makes what the server serves, so that what is wrong with it is an error
+// of `up`.
+func (s *server) prepare(t *topology.Topology) error {
+	for _, declared := range t.VolumesOf(s.config.Name) {
+		v := &volume{Volume: declared}
+		s.volumes = append(s.volumes, v)
+		if err := v.prepare(); err != nil {
+			return err
+		}
+	}
+	if s.config.Kind != topology.Switch {
+		return nil
+	}
+	var err error
+	if s.counters, err = newCounterTable(s.config.Name); err != nil {
+		return err
+	}
+	s.rows = make([]bool, network.PortsMax)
+	for number, declared := range t.NetworksOf(s.config.Name) {
+		f, err := newFabric(declared, t, s, number)
+		if err != nil {
+			return err
+		}
+		s.networks = append(s.networks, declared.Name)
+		s.sup.fabrics[declared.Name] = f
+	}
+	return nil
+}
+
+// close releases what was kept for the server. Its processes have ended.
+func (s *server) close() {
+	for _, v := range s.volumes {
+		v.close()
+	}
+	if s.counters != nil {
+		s.counters.close()
+	}
 }
 
 // processes are those alive.
@@ -135,6 +187,9 @@ func (s *server) activate() {
 	for _, session := range s.sessions {
 		for _, r := range session.regions {
 			r.settle(s.active)
+		}
+		if session.port != nil && session.dropping == nil {
+			session.offerCapture(true)
 		}
 	}
 }

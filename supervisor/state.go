@@ -11,11 +11,13 @@ import (
 
 // State is the state of the system, as `quintet ps --json` prints it.
 type State struct {
-	PID          int           `json:"pid"`
-	StateDir     string        `json:"state_dir"`
-	UptimeS      float64       `json:"uptime_s"`
-	Servers      []ServerState `json:"servers"`
-	Applications []AppState    `json:"applications"`
+	PID          int            `json:"pid"`
+	StateDir     string         `json:"state_dir"`
+	UptimeS      float64        `json:"uptime_s"`
+	Servers      []ServerState  `json:"servers"`
+	Applications []AppState     `json:"applications"`
+	Networks     []NetworkState `json:"networks,omitempty"`
+	Uplinks      []UplinkState  `json:"uplinks,omitempty"`
 }
 
 // ServerState is the state of one server.
@@ -30,7 +32,8 @@ type ServerState struct {
 	Deaths     uint64   `json:"deaths"` // of active processes
 	Hangs      uint64   `json:"hangs"`  // processes killed because they hung
 	Sessions   int      `json:"sessions"`
-	Volumes    []string `json:"volumes"`
+	Volumes    []string `json:"volumes,omitempty"`
+	Networks   []string `json:"networks,omitempty"`
 	Requests   uint64   `json:"requests"`
 	Replayed   uint64   `json:"replayed"`
 	ReadB      uint64   `json:"read_bytes"`
@@ -66,9 +69,15 @@ func (s *Supervisor) stateLocked() State {
 	}
 	for _, each := range s.servers {
 		state.Servers = append(state.Servers, each.state())
+		for _, name := range each.networks {
+			state.Networks = append(state.Networks, s.fabrics[name].state())
+		}
+	}
+	for _, each := range s.uplinks {
+		state.Uplinks = append(state.Uplinks, each.state())
 	}
 	for app := range s.applications {
-		if len(app.sessions) == 0 {
+		if len(app.sessions) == 0 || app.uplink != nil {
 			continue
 		}
 		each := AppState{Name: app.name, PID: app.peer.PID, UID: app.peer.UID, Sessions: len(app.sessions), GrantedB: app.granted}
@@ -103,6 +112,7 @@ func (s *server) state() ServerState {
 	if state.Phase == PhaseBackingOff {
 		state.RetryInMS = float64(time.Until(s.retryAt()).Microseconds()) / 1000
 	}
+	state.Networks = s.networks
 	for _, v := range s.volumes {
 		state.Volumes = append(state.Volumes, v.Name)
 	}
@@ -113,6 +123,9 @@ func (s *Supervisor) serverNames() string {
 	var names []string
 	for _, each := range s.servers {
 		names = append(names, each.config.Name)
+	}
+	for _, each := range s.uplinks {
+		names = append(names, each.Name)
 	}
 	return strings.Join(names, ", ")
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/ipc/shm"
+	"github.com/quintet-os/quintet/network"
 )
 
 // statusSegment is the status segment of one server, kept over its incarnations.
@@ -42,3 +43,25 @@ func (s *statusSegment) silence() time.Duration {
 func (s *statusSegment) served() uint64 { return s.Count(broker.CountRequests) }
 
 func (s *statusSegment) close() { _ = s.segment.Close() }
+
+// counterTable is the memory in which a network server counts by port, kept over its
+// incarnations.
+type counterTable struct {
+	network.CounterTable
+	segment *shm.Segment
+}
+
+func newCounterTable(server string) (*counterTable, error) {
+	segment, err := shm.Create("quintet-ports-"+server, network.CountersBytes, shm.Shared)
+	if err != nil {
+		return nil, err
+	}
+	table, err := network.ViewCounters(segment.Mem)
+	if err != nil {
+		_ = segment.Close()
+		return nil, err
+	}
+	return &counterTable{CounterTable: table, segment: segment}, nil
+}
+
+func (t *counterTable) close() { _ = t.segment.Close() }

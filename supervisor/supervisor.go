@@ -57,6 +57,8 @@ type Supervisor struct {
 	mu           sync.Mutex
 	changed      *sync.Cond // any change of a server's processes
 	servers      []*server
+	fabrics      map[string]*fabric
+	uplinks      []*uplink
 	applications map[*application]bool
 	kept         quota
 	helloMax     time.Duration // helloMax and
@@ -78,7 +80,7 @@ func New(config Config) (*Supervisor, error) {
 	}
 	s := &Supervisor{
 		config: config, state: state, started: time.Now(), helloMax: helloMax, queueMax: queueMax,
-		applications: make(map[*application]bool), tokens: make(map[string]*domain),
+		applications: make(map[*application]bool), tokens: make(map[string]*domain), fabrics: make(map[string]*fabric),
 	}
 	s.changed = sync.NewCond(&s.mu)
 	if err := s.open(); err != nil {
@@ -89,27 +91,25 @@ func New(config Config) (*Supervisor, error) {
 }
 
 func (s *Supervisor) open() error {
-	var err error
 	t := s.config.Topology
 	for _, config := range t.Servers {
-		status, err := newStatusSegment(config.Name)
+		each, err := newServer(s, config)
 		if err != nil {
 			return err
 		}
-		b := backoff{Backoff: t.Supervisor.Backoff}
-		each := &server{
-			sup: s, config: config, status: status, sessions: make(map[uint64]*session),
-			serving: b, standing: b,
-		}
 		s.servers = append(s.servers, each)
-		for _, declared := range t.VolumesOf(config.Name) {
-			v := &volume{Volume: declared}
-			each.volumes = append(each.volumes, v)
-			if err := v.prepare(); err != nil {
-				return err
-			}
+		if err := each.prepare(t); err != nil {
+			return err
 		}
 	}
+	for _, declared := range t.Uplinks {
+		u := &uplink{Uplink: declared, sup: s, retry: backoff{Backoff: t.Supervisor.Backoff}}
+		s.uplinks = append(s.uplinks, u)
+		if err := u.prepare(t); err != nil {
+			return err
+		}
+	}
+	var err error
 	if s.launcher, err = sandbox.NewLauncher(); err != nil {
 		return err
 	}
@@ -127,6 +127,9 @@ func (s *Supervisor) open() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, each := range s.servers {
+		each.ensure()
+	}
+	for _, each := range s.uplinks {
 		each.ensure()
 	}
 	return nil
@@ -149,7 +152,8 @@ func (s *Supervisor) watchBeats(ctx context.Context) {
 	}
 }
 
-// WaitServing waits until every server serves and has a warm standby.
+// WaitServing waits until every server serves and has a warm standby, and every
+// uplink has its port.
 func (s *Supervisor) WaitServing(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		s.mu.Lock()
@@ -166,11 +170,19 @@ func (s *Supervisor) WaitServing(ctx context.Context) error {
 				waiting = each
 			}
 		}
-		if waiting == nil {
-			return nil
+		var missing *uplink
+		for _, each := range s.uplinks {
+			if !each.serving() {
+				missing = each
+			}
 		}
-		if err := ctx.Err(); err != nil {
+		switch err := ctx.Err(); {
+		case waiting == nil && missing == nil:
+			return nil
+		case err != nil && waiting != nil:
 			return fmt.Errorf("server %s is %s (last death: %s): %w", waiting.config.Name, waiting.phase(), waiting.lastDeath, err)
+		case err != nil:
+			return fmt.Errorf("uplink %s has no port (last end: %s): %w", missing.Name, missing.lastDeath, err)
 		}
 		s.changed.Wait()
 	}
@@ -184,6 +196,9 @@ func (s *Supervisor) Close() error {
 	}
 	s.mu.Lock()
 	s.ending = true
+	for _, each := range s.uplinks {
+		each.stop()
+	}
 	var stopped sync.WaitGroup
 	for _, each := range s.servers {
 		stopped.Go(func() {
@@ -204,9 +219,10 @@ func (s *Supervisor) Close() error {
 	}
 	s.mu.Unlock()
 	for _, each := range s.servers {
-		for _, v := range each.volumes {
-			v.close()
-		}
+		each.close()
+	}
+	for _, each := range s.uplinks {
+		each.close()
 	}
 	if s.launcher != nil {
 		s.launcher.Close()

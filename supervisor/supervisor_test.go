@@ -13,6 +13,7 @@ import (
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/ipc/shm"
+	networkprocess "github.com/quintet-os/quintet/network/process"
 	"github.com/quintet-os/quintet/sandbox"
 	storageprocess "github.com/quintet-os/quintet/storage/process"
 )
@@ -20,14 +21,17 @@ import (
 // TestMain lets the supervisor start this test binary as its servers, so that
 // the race detector sees the supervisor at work.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == "internal" && os.Args[2] == "storage-server" {
+	run, is := map[string]func(*broker.Conn, []string) error{
+		"storage-server": storageprocess.Run, "network-server": networkprocess.Run,
+	}[os.Args[len(os.Args)-1]]
+	if len(os.Args) == 3 && os.Args[1] == "internal" && is {
 		if _, err := sandbox.Enter(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		conn, err := broker.FileConn(os.NewFile(3, "control"))
 		if err == nil {
-			err = storageprocess.Run(conn, nil)
+			err = run(conn, nil)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -91,7 +91,7 @@ func TestUnprivileged(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v:\n%s", err, out)
 	}
-	for _, want := range []string{`"lost":0`, `"duplicated":0`, `"mismatched":0`} {
+	for _, want := range []string{`"lost":0`, `"duplicated":0`, `"mismatched":0`, `"connections":16`, `"connections_dropped":0`} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("it does not say %s:\n%s", want, out)
 		}

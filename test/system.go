@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/quintet-os/quintet/app"
+	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/supervisor"
@@ -40,13 +41,20 @@ type System struct {
 	log  bytes.Buffer
 	done chan struct{}
 	err  error
+	host *netns.Namespace // where the system runs; nil: where the test does
 }
 
 // Up starts a system in a directory of its own, and waits until it serves. The
 // test ends it.
 func Up(t testing.TB, binary, topology string) *System {
 	t.Helper()
-	s := &System{t: t, Dir: shortDir(t)}
+	return UpIn(t, nil, binary, topology)
+}
+
+// UpIn starts a system in a network namespace.
+func UpIn(t testing.TB, host *netns.Namespace, binary, topology string) *System {
+	t.Helper()
+	s := &System{t: t, Dir: shortDir(t), host: host}
 	if err := os.WriteFile(filepath.Join(s.Dir, "quintet.yaml"), []byte(topology), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +75,11 @@ func (s *System) start(binary string) {
 	s.done = make(chan struct{})
 	s.up = exec.Command(binary, "up", "--verbose", "--state", s.Dir, "--file", file)
 	s.up.Stdout, s.up.Stderr = &s.log, &s.log
-	if err := s.up.Start(); err != nil {
+	start := s.up.Start
+	if s.host != nil {
+		start = func() error { return s.host.Start(s.up) }
+	}
+	if err := start(); err != nil {
 		s.t.Fatal(err)
 	}
 	up, done := s.up, s.done
@@ -75,6 +87,11 @@ func (s *System) start(binary string) {
 	s.Until("all servers serve and have standbys", func(state *supervisor.State) bool {
 		for _, server := range state.Servers {
 			if server.Phase != supervisor.PhaseServing || server.Standby && !server.Warm {
+				return false
+			}
+		}
+		for _, uplink := range state.Uplinks {
+			if !uplink.Serving {
 				return false
 			}
 		}
@@ -195,8 +212,8 @@ func (s *System) Until(what string, holds func(*supervisor.State) bool) {
 
 const pollPeriod = 5 * time.Millisecond
 
-// KillServer kills the active process of a server with SIGKILL and returns its
-// pid, or 0 if there is none at the moment.
+// KillServer kills the active process of a server, or that of an uplink, with SIGKILL
+// and returns its pid, or 0 if there is none at the moment.
 func (s *System) KillServer(name string) int {
 	s.t.Helper()
 	var killed supervisor.Killed
@@ -210,12 +227,35 @@ func (s *System) KillServer(name string) int {
 // Connect connects this process as an application.
 func (s *System) Connect() *app.App {
 	s.t.Helper()
-	a, err := app.Connect(context.Background(), app.WithSocket(s.Socket()), app.WithName("test"))
+	return s.ConnectAs("test")
+}
+
+// ConnectAs connects this process as the application of that name.
+func (s *System) ConnectAs(name string) *app.App {
+	s.t.Helper()
+	a, err := app.Connect(context.Background(), app.WithSocket(s.Socket()), app.WithName(name))
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = a.Close() })
 	return a
+}
+
+// Network opens a network as an application of that name.
+func (s *System) Network(application, network string) *app.Network {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	n, err := s.ConnectAs(application).Network(ctx, network)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			s.t.Error(err)
+		}
+	})
+	return n
 }
 
 // Volume opens a volume of an application.

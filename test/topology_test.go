@@ -57,7 +57,7 @@ grants:
 		}
 	})
 	t.Run("limits", func(t *testing.T) {
-		for volume, want := range map[string]broker.Limits{"narrow": {Requests: 7, Bytes: 1 << 20}, "fixed": {Requests: 3, Bytes: 64 << 10}} {
+		for volume, want := range map[string]storage.Limits{"narrow": {Requests: 7, Bytes: 1 << 20}, "fixed": {Requests: 3, Bytes: 64 << 10}} {
 			if got := s.Volume(a, volume, app.ReadOnly()).Limits(); got != want {
 				t.Errorf("volume %s: %+v, want %+v", volume, got, want)
 			}

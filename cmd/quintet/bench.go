@@ -17,6 +17,7 @@ import (
 var suites = map[string]func(context.Context, bench.Options) ([]bench.Row, error){
 	"ext4":    bench.Ext4,
 	"ipc":     bench.IPC,
+	"network": bench.Network,
 	"storage": bench.Storage,
 }
 

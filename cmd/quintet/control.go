@@ -38,9 +38,12 @@ func newDown(s *settings) *cobra.Command {
 
 func newRestart(s *settings) *cobra.Command {
 	return &cobra.Command{
-		Use:   "restart SERVER",
+		Use:   "restart NAME",
 		Short: "Hand a server's work over to a new process, of the program as it is now on disk",
-		Args:  usage(1, 1, "the name of a server"),
+		Long: `Hand a server's work over to a new process, of the program as it is now on disk; or
+replace the process of an uplink, which ends the connections that a user uplink
+carries on sockets of the host.`,
+		Args: usage(1, 1, "the name of a server or uplink"),
 
 		ValidArgsFunction: s.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -67,6 +70,11 @@ func newRestart(s *settings) *cobra.Command {
 					fmt.Printf("server %s: pid %d serves as generation %d, %s in all\n", server.Name, server.PID, server.Generation, time.Since(began).Round(time.Millisecond))
 				}
 			}
+			for _, uplink := range state.Uplinks {
+				if uplink.Name == args[0] {
+					fmt.Printf("uplink %s: pid %d, %s in all\n", uplink.Name, uplink.PID, time.Since(began).Round(time.Millisecond))
+				}
+			}
 			return nil
 		},
 	}
@@ -74,9 +82,9 @@ func newRestart(s *settings) *cobra.Command {
 
 func newKill(s *settings) *cobra.Command {
 	return &cobra.Command{
-		Use:   "kill SERVER",
-		Short: "Kill a server's process with SIGKILL, to see that nobody minds",
-		Args:  usage(1, 1, "the name of a server"),
+		Use:   "kill NAME",
+		Short: "Kill the process of a server or uplink with SIGKILL, to see that nobody minds",
+		Args:  usage(1, 1, "the name of a server or uplink"),
 
 		ValidArgsFunction: s.completeServer,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -97,13 +105,13 @@ func newKill(s *settings) *cobra.Command {
 			if err := json.Unmarshal(report, &killed); err != nil {
 				return err
 			}
-			fmt.Printf("server %s: killed pid %d\n", args[0], killed.PID)
+			fmt.Printf("%s: killed pid %d\n", args[0], killed.PID)
 			return nil
 		},
 	}
 }
 
-// completeServer offers the names of the running servers to the shell.
+// completeServer offers the names of the servers and uplinks to the shell.
 func (s *settings) completeServer(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
 	if len(args) > 0 {
@@ -115,14 +123,16 @@ func (s *settings) completeServer(cmd *cobra.Command, args []string, _ string) (
 		return nil, none
 	}
 	defer c.Close()
-	report, err := control(ctx, c, supervisor.VerbState, "")
-	var state supervisor.State
-	if err != nil || json.Unmarshal(report, &state) != nil {
+	_, state, err := look(ctx, c)
+	if err != nil {
 		return nil, none
 	}
 	var names []string
 	for _, server := range state.Servers {
 		names = append(names, server.Name)
+	}
+	for _, uplink := range state.Uplinks {
+		names = append(names, uplink.Name)
 	}
 	return names, none
 }

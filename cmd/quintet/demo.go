@@ -15,13 +15,14 @@ func newDemo(s *settings) *cobra.Command {
 	var o demo.Options
 	d := &cobra.Command{
 		Use:   "demo",
-		Short: "Copy real files into a volume while its server is killed ten times a second",
+		Short: "Copy real files into a volume and over a network while their servers are killed ten times a second",
 		Long: `Bring a system up on an image file in a temporary directory, copy a tree of real
 files into its volume from several application processes while the storage
-server is killed with SIGKILL every 100 ms, read everything back in another
-process, and compare. The exit status is 1 if anything was lost, ran twice or
-was damaged, or if the copy was over before the first kill. Nothing is left
-behind.
+server is killed with SIGKILL every 100 ms. Then have a web server send every
+file of the volume over TCP to another process and get it back, while both
+servers are killed in turn. Read the volume in one more process, and compare. The
+exit status is 1 if anything was lost, ran twice or was damaged, if a connection
+broke, or if all was over before the first kills. Nothing is left behind.
 
 A gap is the time between two completions that an application saw while it was
 waiting for one; the gap of a kill is the longest of all applications between
@@ -49,7 +50,7 @@ that kill and the next.`,
 		},
 	}
 	d.Flags().StringVar(&o.Input, "input", "", "`directory` to copy (default: the sources of the Go installation)")
-	d.Flags().DurationVar(&o.Duration, "duration", 10*time.Second, "copy again and again for that long; at least once")
+	d.Flags().DurationVar(&o.Duration, "duration", 10*time.Second, "copy and exchange again and again for that long; at least once")
 	return d
 }
 

@@ -10,8 +10,9 @@ import (
 
 	"github.com/quintet-os/quintet/cmd/quintet/demo"
 	"github.com/quintet-os/quintet/ipc/broker"
+	networkprocess "github.com/quintet-os/quintet/network/process"
 	"github.com/quintet-os/quintet/sandbox"
-	"github.com/quintet-os/quintet/storage/process"
+	storageprocess "github.com/quintet-os/quintet/storage/process"
 )
 
 // controlFD is the descriptor of a server's connection to its supervisor.
@@ -19,13 +20,28 @@ const controlFD = 3
 
 func newInternal() *cobra.Command {
 	internal := &cobra.Command{Use: "internal", Short: "Programs that the supervisor starts", Hidden: true}
+	for _, each := range []struct {
+		use, short string
+		run        func(conn *broker.Conn, degraded []string) error
+	}{
+		{"storage-server", "Serve volumes", storageprocess.Run},
+		{"network-server", "Switch the frames of networks", networkprocess.Run},
+		{"uplink", "Join a network to the world", uplink},
+	} {
+		internal.AddCommand(&cobra.Command{
+			Use:   each.use,
+			Short: each.short + "; started by the supervisor",
+			Args:  usage(0, 0, "no arguments"),
+			RunE:  func(*cobra.Command, []string) error { return confined(each.run) },
+		})
+	}
 	internal.AddCommand(&cobra.Command{
-		Use:   "storage-server",
-		Short: "Serve volumes; started by the supervisor",
-		Args:  usage(0, 0, "no arguments"),
-		RunE:  func(*cobra.Command, []string) error { return storageServer() },
+		Use:                "compat",
+		Short:              "Run a program with another resolv.conf; started by quintet run --compat",
+		DisableFlagParsing: true,
+		RunE:               func(_ *cobra.Command, args []string) error { return execCompat(args) },
 	})
-	for _, role := range []string{"writer", "reader"} {
+	for _, role := range []string{"writer", "reader", "web", "fetcher"} {
 		internal.AddCommand(&cobra.Command{
 			Use:   "demo-" + role,
 			Short: "An application of the demonstration",
@@ -38,7 +54,8 @@ func newInternal() *cobra.Command {
 	return internal
 }
 
-func storageServer() error {
+// confined enters the sandbox and runs a server or gateway in it.
+func confined(run func(conn *broker.Conn, degraded []string) error) error {
 	report, err := sandbox.Enter()
 	if err != nil {
 		return err
@@ -54,5 +71,5 @@ func storageServer() error {
 	for _, m := range report.Degraded() {
 		degraded = append(degraded, fmt.Sprintf("%s: %s", m.Name, m.Detail))
 	}
-	return process.Run(conn, degraded)
+	return run(conn, degraded)
 }

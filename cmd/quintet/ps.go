@@ -1,15 +1,21 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/supervisor"
 )
 
@@ -24,7 +30,7 @@ func newPs(s *settings) *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			report, err := control(cmd.Context(), c, supervisor.VerbState, "")
+			report, state, err := look(cmd.Context(), c)
 			if err != nil {
 				return err
 			}
@@ -32,27 +38,32 @@ func newPs(s *settings) *cobra.Command {
 				_, err := os.Stdout.Write(append(report, '\n'))
 				return err
 			}
-			var state supervisor.State
-			if err := json.Unmarshal(report, &state); err != nil {
-				return err
-			}
-			return printState(&state)
+			return printState(state)
 		},
 	}
+}
+
+// look asks for the state of the system.
+func look(ctx context.Context, c *broker.Client) (report []byte, state *supervisor.State, err error) {
+	if report, err = control(ctx, c, supervisor.VerbState, ""); err != nil {
+		return nil, nil, err
+	}
+	state = new(supervisor.State)
+	return report, state, json.Unmarshal(report, state)
 }
 
 func printState(state *supervisor.State) error {
 	fmt.Printf("supervisor: pid %d, up %s, state in %s\n\n", state.PID,
 		time.Duration(state.UptimeS*float64(time.Second)).Round(time.Second), state.StateDir)
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SERVER\tSTATE\tPID\tSTANDBY\tGENERATION\tDEATHS\tSESSIONS\tREQUESTS\tREPLAYED\tREAD\tWRITTEN\tVOLUMES")
+	fmt.Fprintln(w, "SERVER\tSTATE\tPID\tSTANDBY\tGENERATION\tDEATHS\tSESSIONS\tREQUESTS\tREPLAYED\tREAD\tWRITTEN\tSERVES")
 	for _, s := range state.Servers {
 		phase := string(s.Phase)
 		if s.RetryInMS > 0 {
 			phase = fmt.Sprintf("%s, %s", phase, time.Duration(s.RetryInMS*float64(time.Millisecond)).Round(10*time.Millisecond))
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", s.Name, phase, pid(s.PID), standby(&s),
-			s.Generation, s.Deaths, s.Sessions, s.Requests, s.Replayed, size(s.ReadB), size(s.WrittenB), strings.Join(s.Volumes, ","))
+			s.Generation, s.Deaths, s.Sessions, s.Requests, s.Replayed, size(s.ReadB), size(s.WrittenB), strings.Join(append(s.Volumes, s.Networks...), ","))
 	}
 	if len(state.Applications) > 0 {
 		fmt.Fprintln(w, "\nAPPLICATION\tPID\tUID\tSESSIONS\tGRANTED\tFAILED")
@@ -60,8 +71,14 @@ func printState(state *supervisor.State) error {
 			fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%d\n", a.Name, a.PID, a.UID, a.Sessions, size(uint64(a.GrantedB)), a.Failed)
 		}
 	}
+	printNetworks(w, state)
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	for _, u := range state.Uplinks {
+		if !u.Serving && u.LastDeath != "" {
+			fmt.Printf("\nuplink %s: last end: %s\n", u.Name, u.LastDeath)
+		}
 	}
 	for _, s := range state.Servers {
 		if s.LastDeath != "" && s.Phase != supervisor.PhaseServing {
@@ -72,6 +89,49 @@ func printState(state *supervisor.State) error {
 		}
 	}
 	return nil
+}
+
+func printNetworks(w io.Writer, state *supervisor.State) {
+	if len(state.Networks) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nPORT\tNETWORK\tPID\tADDRESSES\tSENT\tRECEIVED\tDROPPED\tFAILED")
+	for _, n := range state.Networks {
+		for _, p := range n.Ports {
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", p.Name, n.Name, p.PID, addresses(&p),
+				size(p.SentB), size(p.ReceivedB), drops(p.Drops), p.Failed)
+		}
+	}
+	if len(state.Uplinks) == 0 {
+		return
+	}
+	fmt.Fprintln(w, "\nUPLINK\tNETWORK\tKIND\tINTERFACE\tPID\tDEATHS")
+	for _, u := range state.Uplinks {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", u.Name, u.Network, u.Kind, cmp.Or(u.Interface, "-"), pid(u.PID), u.Deaths)
+	}
+}
+
+func addresses(p *supervisor.PortState) string {
+	var all []string
+	for _, a := range p.Addresses {
+		all = append(all, a.String())
+	}
+	if len(all) == 0 {
+		return p.MAC.String()
+	}
+	return strings.Join(all, ",")
+}
+
+// drops lists how many frames were dropped for each reason.
+func drops(by map[string]uint64) string {
+	var all []string
+	for _, reason := range slices.Sorted(maps.Keys(by)) {
+		all = append(all, fmt.Sprintf("%d %s", by[reason], reason))
+	}
+	if len(all) == 0 {
+		return "-"
+	}
+	return strings.Join(all, ", ")
 }
 
 func pid(n int) string {

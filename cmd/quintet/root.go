@@ -71,8 +71,8 @@ func newRoot() *cobra.Command {
 	s := &settings{}
 	root := &cobra.Command{
 		Use:   "quintet",
-		Short: "Run storage and other system services in isolated processes that survive kill -9",
-		Long: `Quintet runs the services of a system (storage first) in isolated processes.
+		Short: "Run storage, networks and other system services in isolated processes that survive kill -9",
+		Long: `Quintet runs the services of a system (storage and networks first) in isolated processes.
 Any of them can be killed, crash or be replaced under load: its clients notice a
 pause of milliseconds, and nothing is lost and nothing runs twice.
 
@@ -98,7 +98,7 @@ running; 4 the supervisor refused.`,
 	flags.BoolVar(&s.json, "json", false, "print JSON for programs instead of tables for people")
 	flags.BoolVarP(&s.verbose, "verbose", "v", false, "log what happens")
 	root.AddCommand(
-		newUp(s), newDown(s), newPs(s), newRun(s), newRestart(s), newKill(s),
+		newUp(s), newDown(s), newPs(s), newRun(s), newRestart(s), newKill(s), newCapture(s),
 		newDoctor(s), newVersion(s), newDemo(s), newBench(s), newMkfs(s), newFsck(s), newDebug(s), newInternal(),
 	)
 	root.InitDefaultCompletionCmd()

@@ -16,7 +16,8 @@ import (
 )
 
 func newRun(s *settings) *cobra.Command {
-	var name string
+	var name, network string
+	var compat bool
 	run := &cobra.Command{
 		Use:   "run [--name N] [-- PROGRAM ARGS...]",
 		Short: "Run a program as an application of the system",
@@ -24,7 +25,12 @@ func newRun(s *settings) *cobra.Command {
 program's name). It gets what the topology grants to N, and so do the processes
 it starts. Without PROGRAM it is the command that the topology has for N. Signals
 are passed on to it. Its exit status is this command's, 128 and the number of
-the signal if one has ended it.`,
+the signal if one has ended it.
+
+With --compat the program needs to know nothing of Quintet: it runs in a network
+namespace whose one interface, eth0, is the application's port of a network. So
+does what it starts. Without root, that needs a host that lets users make user
+namespaces, and the program then believes to be root.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if name == "" {
 				if len(args) == 0 {
@@ -54,7 +60,12 @@ the signal if one has ended it.`,
 			if len(args) == 0 {
 				return fmt.Errorf("%w: the topology has no command for %s; give a program after --", errUsage, name)
 			}
-			err = runForwarding(s.program(&domain, args))
+			program := s.program(&domain, args)
+			if compat {
+				err = s.runCompat(cmd.Context(), &domain, network, program)
+			} else {
+				err = runForwarding(program, program.Start)
+			}
 			var exit *exec.ExitError
 			if errors.As(err, &exit) {
 				_ = c.Close()
@@ -64,6 +75,8 @@ the signal if one has ended it.`,
 		},
 	}
 	run.Flags().StringVar(&name, "name", "", "`name` of the application in the topology")
+	run.Flags().BoolVar(&compat, "compat", false, "give an unmodified program a network namespace with a port of the network")
+	run.Flags().StringVar(&network, "network", "", "`network` to use with --compat (default: the application's only one)")
 	run.Flags().SetInterspersed(false)
 	return run
 }
@@ -82,13 +95,13 @@ func (s *settings) program(domain *supervisor.Domain, args []string) *exec.Cmd {
 	return program
 }
 
-// runForwarding runs a program and passes on to it the signals that this command
+// runForwarding runs a program, which start starts, and passes on to it the signals that this command
 // gets. Those of a terminal's keys reach the program anyway.
-func runForwarding(program *exec.Cmd) error {
+func runForwarding(program *exec.Cmd, start func() error) error {
 	typed := terminal(os.Stdin)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
-	if err := program.Start(); err != nil {
+	if err := start(); err != nil {
 		return err
 	}
 	go func() {

@@ -83,7 +83,7 @@ func announce(sup *supervisor.Supervisor) {
 	}
 	state := sup.State()
 	for _, server := range state.Servers {
-		fmt.Fprintf(os.Stderr, "server %s serves %s\n", server.Name, strings.Join(server.Volumes, ", "))
+		fmt.Fprintf(os.Stderr, "server %s serves %s\n", server.Name, strings.Join(append(server.Volumes, server.Networks...), ", "))
 		for _, measure := range server.Degraded {
 			fmt.Fprintf(os.Stderr, "  weaker sandbox: %s\n", measure)
 		}

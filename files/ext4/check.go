@@ -31,6 +31,9 @@ func (r *Report) Clean() bool { return r.Count == 0 }
 // transactions they are replayed in memory first, so that what is checked is
 // what the next mount would find.
 //
+// Not looked at: what quotas count, the contents of the MMP block and of the
+// journal's log, and inodes that are free.
+//
 // Memory: a bit for each block in use and some bytes for each inode.
 // Errors: what prevents looking at all: a damaged superblock, unsupported
 // features, errors of the volume. Everything else is in the Report.
@@ -97,14 +100,15 @@ func (c *checker) run() error {
 	return nil
 }
 
-// take marks blocks as used by owner, reporting those that have one already.
-func (c *checker) take(block uint64, n uint64, owner string) {
+// take marks blocks as used by owner, reporting those that have one already,
+// which makes it return false: what they lead to has been looked at.
+func (c *checker) take(block uint64, n uint64, owner string) bool {
 	sb := c.f.sb
 	if block < uint64(sb.FirstDataBlock) || block >= sb.BlocksCount || n > sb.BlocksCount-block {
 		c.problem("%s: %d blocks at %d are beyond the volume", owner, n, block)
-		return
+		return false
 	}
-	reported := false
+	alone := true
 	for ; n > 0; n-- {
 		g, i := sb.GroupOf(block)
 		p := c.used[g]
@@ -112,14 +116,15 @@ func (c *checker) take(block uint64, n uint64, owner string) {
 			p = make([]byte, c.f.bs)
 			c.used[g] = p
 		}
-		if p[i>>3]&(1<<(i&7)) != 0 && !reported {
+		if p[i>>3]&(1<<(i&7)) != 0 && alone && !sb.Has(0, 0, disk.ROCompatSharedBlocks) {
 			c.problem("%s: block %d has another owner", owner, block)
-			reported = true
+			alone = false
 		}
 		p[i>>3] |= 1 << (i & 7)
 		c.r.Blocks++
 		block++
 	}
+	return alone
 }
 
 // layout marks the file system's own blocks.
@@ -142,6 +147,16 @@ func (c *checker) layout() error {
 		c.take(g.d.BlockBitmap, 1, name+"block bitmap")
 		c.take(g.d.InodeBitmap, 1, name+"inode bitmap")
 		c.take(g.d.InodeTable, uint64(sb.InodeTableBlocks()), name+"inode table")
+		const uninit = disk.GroupBlockUninit | disk.GroupInodeUninit
+		if (g.d.Flags&uninit != 0 || g.d.ItableUnused != 0) && sb.FeatureROCompat&(disk.ROCompatGdtCsum|disk.ROCompatMetadataCsum) == 0 {
+			c.problem("group %d: its bitmaps are uninitialised, which needs checksums of descriptors", n)
+		}
+	}
+	if sb.Has(0, disk.IncompatMMP, 0) {
+		c.take(sb.MMPBlock, 1, "the MMP block")
+	}
+	if extra := sb.InodeSize - 128; sb.MinExtraIsize > extra || sb.WantExtraIsize > extra {
+		c.problem("superblock: inodes of %d bytes have no extra fields of %d and %d", sb.InodeSize, sb.MinExtraIsize, sb.WantExtraIsize)
 	}
 	return nil
 }
@@ -163,25 +178,6 @@ func (c *checker) journal() error {
 		return nil
 	}
 	return err
-}
-
-// orphans reads the list of inodes without names.
-func (c *checker) orphans() error {
-	ino := c.f.sb.LastOrphan
-	for ino != 0 {
-		if o := c.inodes[ino]; o != nil || ino > c.f.sb.InodesCount {
-			c.problem("list of orphans: inode %d is on it twice or does not exist", ino)
-			return nil
-		}
-		c.inodes[ino] = &checked{orphan: true}
-		c.r.Orphans++
-		d, err := c.f.rawInode(ino)
-		if err != nil {
-			return c.note(err)
-		}
-		ino = d.Dtime
-	}
-	return nil
 }
 
 // rawInode decodes an inode whether it is in use or not.

@@ -3,6 +3,7 @@ package ext4
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/quintet-os/quintet/files/ext4/disk"
@@ -79,6 +80,10 @@ func (c *checker) scanTable(g *group) error {
 			}
 		case d.Links > 0 && d.Dtime == 0:
 			c.problem("inode %d: has %d links, but is marked free", ino, d.Links)
+		case ino >= sb.FirstInode && d.Mode != 0 && d.Dtime == 0:
+			c.problem("inode %d: was freed at no time", ino)
+		case ino >= sb.FirstInode && d.Dtime != 0 && c.links(d.Dtime):
+			c.problem("inode %d: is free, but leads on to inode %d as orphans do", ino, d.Dtime)
 		}
 	}
 	if free != g.d.FreeInodes {
@@ -91,6 +96,14 @@ func (c *checker) scanTable(g *group) error {
 		c.problem("group %d: the end of the inode bitmap is not filled", g.n)
 	}
 	return nil
+}
+
+// links reports a time of deletion that can only be the number of an inode, on
+// a volume whose other times are later.
+func (c *checker) links(dtime uint32) bool {
+	sb := c.f.sb
+	n := uint64(sb.InodesCount)
+	return dtime <= sb.InodesCount && sb.WriteTime > n && (sb.MountTime == 0 || sb.MountTime > n) && (sb.MkfsTime == 0 || sb.MkfsTime > n)
 }
 
 // inode checks one inode in use and what it maps.
@@ -106,7 +119,7 @@ func (c *checker) inode(ino uint32, d *disk.Inode) error {
 	known.mode, known.links = d.Mode, d.Links
 	if reserved && d.Mode == 0 {
 		delete(c.inodes, ino)
-		if ino != disk.ResizeIno {
+		if ino != disk.ResizeIno && ino != disk.BadBlocksIno {
 			return nil
 		}
 	}
@@ -121,6 +134,9 @@ func (c *checker) inode(ino uint32, d *disk.Inode) error {
 		return nil
 	}
 	if d.FileACL != 0 {
+		if !f.sb.Has(disk.CompatExtAttr, 0, 0) {
+			c.problem("inode %d: has attributes, the file system does not", ino)
+		}
 		if err := c.attributes(ino, d); err != nil {
 			return err
 		}
@@ -143,7 +159,7 @@ func (c *checker) inode(ino uint32, d *disk.Inode) error {
 	if d.IsDir() && !d.Has(disk.FlagInlineData) && d.Size != last<<f.shift {
 		c.problem("inode %d: directory of %d bytes has %d blocks", ino, d.Size, last)
 	}
-	if d.IsRegular() && d.Size < last<<f.shift && last > 0 && (d.Size+uint64(f.bs)-1)>>f.shift < last {
+	if d.IsRegular() && !d.Has(disk.FlagVerity) && last > 0 && d.Size < (last-1)<<f.shift {
 		c.problem("inode %d: size %d ends before its block %d", ino, d.Size, last-1)
 	}
 	return nil
@@ -156,10 +172,22 @@ func (c *checker) inInode(ino uint32, d *disk.Inode) error {
 	if err != nil {
 		return c.note(err)
 	}
-	_, err = disk.DecodeInodeXattrs(b.Data[off:off+int(f.sb.InodeSize)], d.ExtraIsize)
+	slot := b.Data[off : off+int(f.sb.InodeSize)]
+	list, err := disk.DecodeInodeXattrs(slot, d.ExtraIsize)
+	far := !f.sb.Has(0, disk.Incompat64Bit, 0) && disk.FarACL(slot)
 	b.Release()
 	if err != nil {
 		return c.note(disk.At(err, ino, b.Block()))
+	}
+	if far {
+		c.problem("inode %d: its attribute block is beyond 2^32", ino)
+	}
+	if d.Has(disk.FlagInlineData) {
+		if !f.sb.Has(0, disk.IncompatInlineData, 0) {
+			c.problem("inode %d: holds its data, which this file system does not do", ino)
+		} else if !slices.ContainsFunc(list, func(x disk.Xattr) bool { return x.Index == disk.XattrSystem && x.Name == "data" }) {
+			c.problem("inode %d: holds its data, but has no attribute for it", ino)
+		}
 	}
 	if d.IsSymlink() && d.Links > 0 {
 		if d.FastSymlink(f.bs) && d.Has(disk.FlagExtents) {
@@ -192,129 +220,5 @@ func (c *checker) attributes(ino uint32, d *disk.Inode) error {
 		c.take(d.FileACL, 1, fmt.Sprintf("inode %d's attributes", ino))
 	}
 	s.seen++
-	return nil
-}
-
-// blocks marks all that an inode maps. It returns the number of blocks, those
-// of the map itself included, and the block behind the last written one.
-func (c *checker) blocks(i *inode) (mapped, last uint64, err error) {
-	f := c.f
-	switch {
-	case i.ino == disk.ResizeIno:
-		return f.sectors(&i.d) >> (f.shift - 9), 0, c.resizeInode(i)
-	case !i.d.HasBlocks(f.bs):
-		return 0, 0, nil
-	case i.d.Has(disk.FlagExtents):
-		err = c.extents(i, i.d.Block[:], -1, 0, 1<<32, &mapped, &last)
-	default:
-		for n := range 15 {
-			if err = c.pointers(i, le.Uint32(i.d.Block[4*n:]), max(0, n-11), &mapped, &last); err != nil {
-				break
-			}
-			if n < 12 && le.Uint32(i.d.Block[4*n:]) != 0 {
-				last = uint64(n) + 1
-			}
-		}
-		if err == nil {
-			last, err = c.lastIndirect(i, last)
-		}
-	}
-	return mapped, last, err
-}
-
-// resizeInode marks the blocks of its own of the inode that keeps room for the
-// descriptor table; the room itself was marked by layout.
-func (c *checker) resizeInode(i *inode) error {
-	if p := le.Uint32(i.d.Block[13*4:]); p != 0 {
-		c.take(uint64(p), 1, "the resize inode")
-	}
-	return nil
-}
-
-// lastIndirect finds the end of a file without extents from what maps it.
-func (c *checker) lastIndirect(i *inode, last uint64) (uint64, error) {
-	blocks := (i.d.Size + uint64(c.f.bs) - 1) >> c.f.shift
-	for at := last; at < blocks; {
-		m, err := c.f.mapIndirect(i, uint32(at))
-		if err != nil {
-			return last, err
-		}
-		at += uint64(m.Len)
-		if !m.hole() {
-			last = min(at, blocks)
-		}
-	}
-	return last, nil
-}
-
-// pointers walks the tree of a file without extents.
-func (c *checker) pointers(i *inode, p uint32, level int, mapped, last *uint64) error {
-	if p == 0 {
-		return nil
-	}
-	if err := c.f.checkPointer(i, p); err != nil {
-		return err
-	}
-	c.take(uint64(p), 1, fmt.Sprintf("inode %d", i.ino))
-	*mapped++
-	if level == 0 {
-		return nil
-	}
-	b, err := c.f.cache.Get(uint64(p), i.key(keyIndirect), indirectVerifier{c.f, i})
-	if err != nil {
-		return err
-	}
-	defer b.Release()
-	for o := 0; o < c.f.bs; o += 4 {
-		if err := c.pointers(i, le.Uint32(b.Data[o:]), level-1, mapped, last); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// extents walks a node that covers logical blocks lo to hi.
-func (c *checker) extents(i *inode, p []byte, depth int, lo, hi uint64, mapped, last *uint64) error {
-	if err := disk.CheckExtentNode(p, depth, c.f.sb); err != nil {
-		return disk.At(err, i.ino, 0)
-	}
-	n := disk.ExtentNode(p)
-	for k := range n.Entries() {
-		first := uint64(n.First(k))
-		if first < lo || first >= hi {
-			c.problem("inode %d: extent tree has logical block %d outside of %d to %d", i.ino, first, lo, hi)
-		}
-		if n.Depth() == 0 {
-			x := n.Extent(k)
-			if x.End() > hi {
-				c.problem("inode %d: extent at logical block %d reaches into the next leaf", i.ino, first)
-			}
-			c.take(x.Physical, uint64(x.Len), fmt.Sprintf("inode %d", i.ino))
-			*mapped += uint64(x.Len)
-			if !x.Unwritten {
-				*last = max(*last, x.End())
-			}
-			continue
-		}
-		end := hi
-		if k+1 < n.Entries() {
-			end = uint64(n.First(k + 1))
-		}
-		b, err := c.f.extentNode(i, n.Child(k), n.Depth()-1)
-		if err != nil {
-			return err
-		}
-		c.take(n.Child(k), 1, fmt.Sprintf("inode %d's extent tree", i.ino))
-		*mapped++
-		child := disk.ExtentNode(b.Data)
-		if child.Entries() == 0 || uint64(child.First(0)) != first {
-			c.problem("inode %d: extent index says %d, its node begins elsewhere", i.ino, first)
-		}
-		err = c.extents(i, b.Data, n.Depth()-1, first, end, mapped, last)
-		b.Release()
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }

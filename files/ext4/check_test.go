@@ -1,10 +1,13 @@
 package ext4_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/quintet-os/quintet/files/ext4"
+	"github.com/quintet-os/quintet/files/ext4/crashtest"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
 	"github.com/quintet-os/quintet/storage"
@@ -75,6 +78,10 @@ func TestCheckFindsDamage(t *testing.T) {
 		{"extent depth", "set_inode_field /large block[1] 0x00090004", "extent"},
 		{"mode of a directory", "set_inode_field /many mode 0100644", "type"},
 		{"deletion time", "set_inode_field /small dtime 1700000000", "deletion"},
+		{"attributes of no file system", "feature -ext_attr", "has attributes"},
+		{"data in the inode", "set_inode_field /small flags 0x10000000", "holds its data"},
+		{"extra fields", "set_super_value want_extra_isize 1024", "extra fields"},
+		{"far attributes", "set_inode_field /small file_acl 0x100000000", "beyond 2^32"},
 		{"orphans", "set_super_value last_orphan 3000", "orphan"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -94,6 +101,27 @@ func TestCheckFindsDamage(t *testing.T) {
 				t.Fatalf("problems found, none with %q:\n%s", c.want, all)
 			}
 		})
+	}
+}
+
+// TestCheckKnowsBadBlocks has blocks that must not be used, which belong to an
+// inode of their own.
+func TestCheckKnowsBadBlocks(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "bad")
+	if err := os.WriteFile(list, []byte("9000\n9001\n12345\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	path := ext4test.Mkfs(t, 64<<20, "-l", list)
+	ext4test.Fsck(t, path)
+	if r := checkPath(t, path); !r.Clean() {
+		t.Fatal(r.Problems)
+	}
+	table := crashtest.Debugfs(t, path, true, "set_inode_field <1> block[1] 30")
+	if out, code := ext4test.Run(t, "e2fsck", "-fn", path); code == 0 {
+		t.Fatalf("e2fsck finds nothing: %s%s", table, out)
+	}
+	if r := checkPath(t, path); !strings.Contains(strings.Join(r.Problems, "\n"), "block 30 has another owner") {
+		t.Fatalf("problems found: %s", r.Problems)
 	}
 }
 

@@ -53,8 +53,8 @@ func (f *FS) canGrow(d *inode, op, name string, dir bool) error {
 	if dir && d.d.Links >= disk.LinksMax && !(f.sb.Has(0, 0, disk.ROCompatDirNlink) && d.d.Has(disk.FlagIndex)) {
 		return refuse(KindTooManyLinks, op, d.ino, name)
 	}
-	if !d.d.Has(disk.FlagExtents) {
-		return refuse(KindNotSupported, "grow: directory without extents", d.ino, name)
+	if err := f.canMap(d, op); err != nil {
+		return err
 	}
 	full, err := f.indexFull(d, name)
 	if err == nil && full {
@@ -78,12 +78,12 @@ func dropLink(d *disk.Inode) {
 	}
 }
 
-// Create makes an empty regular file; mode is its permissions. It fails with
+// Create makes an empty regular file; mode is its permissions, less Op.Umask or
+// as the directory's default access control list has it. It fails with
 // KindExist when the name is taken.
 func (f *FS) Create(op *Op, dir uint32, name string, mode uint16) (Attr, error) {
 	return f.make(op, "create", dir, name, disk.ModeRegular|mode&^disk.ModeType, 0, func(t *tx, i *inode) error {
-		i.d.Flags |= disk.FlagExtents
-		disk.InitExtentNode(i.d.Block[:], 0, true)
+		f.initMap(i)
 		return nil
 	})
 }
@@ -91,8 +91,7 @@ func (f *FS) Create(op *Op, dir uint32, name string, mode uint16) (Attr, error) 
 // Mkdir makes an empty directory.
 func (f *FS) Mkdir(op *Op, dir uint32, name string, mode uint16) (Attr, error) {
 	return f.make(op, "mkdir", dir, name, disk.ModeDir|mode&^disk.ModeType, 1, func(t *tx, i *inode) error {
-		i.d.Flags |= disk.FlagExtents
-		disk.InitExtentNode(i.d.Block[:], 0, true)
+		f.initMap(i)
 		i.d.Links = 2
 		return t.initDir(i, dir)
 	})
@@ -113,8 +112,7 @@ func (f *FS) Symlink(op *Op, dir uint32, name, target string) (Attr, error) {
 			i.d.Size = uint64(len(target))
 			return nil
 		}
-		i.d.Flags |= disk.FlagExtents
-		disk.InitExtentNode(i.d.Block[:], 0, true)
+		f.initMap(i)
 		b, _, err := t.appendDirBlock(i, 0)
 		if err != nil {
 			return err
@@ -160,12 +158,23 @@ func (f *FS) make(op *Op, what string, dir uint32, name string, mode uint16, blo
 	if err := f.canAdd(d, what, name, isDir); err != nil {
 		return Attr{}, err
 	}
-	op.rewind()
-	t, err := f.begin(op, creditsName+2*creditsInode+8, claimName+blocks)
+	heritage, err := f.inherit(op, d, mode)
 	if err != nil {
 		return Attr{}, err
 	}
-	i, err := t.newInode(d, mode)
+	inInode, inBlock, ok := f.placeXattrs(f.extraIsize(), heritage.xattrs)
+	if !ok {
+		return Attr{}, refuse(KindNoSpace, what+": attributes inherited", dir, name)
+	}
+	if len(inBlock) > 0 {
+		blocks++
+	}
+	op.rewind()
+	t, err := f.begin(op, creditsName+2*creditsInode+creditsXattrs, claimName+blocks)
+	if err != nil {
+		return Attr{}, err
+	}
+	i, err := t.newInode(d, heritage.mode)
 	if i != nil {
 		defer func() { i.mu.Unlock(); f.put(i) }()
 	}
@@ -173,6 +182,11 @@ func (f *FS) make(op *Op, what string, dir uint32, name string, mode uint16, blo
 		err = func() error {
 			if err := init(t, i); err != nil {
 				return err
+			}
+			if len(heritage.xattrs) > 0 {
+				if err := t.storeXattrs(i, inInode, inBlock); err != nil {
+					return err
+				}
 			}
 			if err := t.addName(d, name, i.ino, disk.DirType(mode)); err != nil {
 				return err

@@ -126,9 +126,6 @@ func (t *tx) setName(d *inode, e entry, ino uint32, typ uint8) error {
 func (t *tx) appendDirBlock(d *inode, kind uint64) (*buffer.Buffer, uint32, error) {
 	f := t.f
 	n := f.dirBlocks(d)
-	if !d.d.Has(disk.FlagExtents) {
-		return nil, 0, refuse(KindNotSupported, "grow: directory without extents", d.ino, "")
-	}
 	goal, err := f.dataGoal(d, n)
 	if err != nil {
 		return nil, 0, err
@@ -137,7 +134,7 @@ func (t *tx) appendDirBlock(d *inode, kind uint64) (*buffer.Buffer, uint32, erro
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := t.insertExtent(d, disk.Extent{Logical: n, Len: 1, Physical: block}); err != nil {
+	if err := t.mapRun(d, n, 1, block); err != nil {
 		return nil, 0, err
 	}
 	f.addBlocks(d, 1)

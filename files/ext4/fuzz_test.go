@@ -8,13 +8,23 @@ import (
 
 	"github.com/quintet-os/quintet/files/ext4"
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
+	"github.com/quintet-os/quintet/files/ext4/disk"
 )
 
-// fuzzBase is a small file system with something of everything, made once.
-var fuzzBase = sync.OnceValue(func() *crashtest.Image {
+// fuzzBases are a small file system with something of everything, with
+// checksums and without, which lets damage get further. Each is made once.
+var fuzzBases = [2]func() *crashtest.Image{
+	sync.OnceValue(func() *crashtest.Image { return makeFuzzBase(true) }),
+	sync.OnceValue(func() *crashtest.Image { return makeFuzzBase(false) }),
+}
+
+func makeFuzzBase(checksums bool) *crashtest.Image {
 	v := crashtest.NewImage(4 << 20)
 	if err := ext4.Format(v, ext4.FormatOptions{BlockSize: 1024, Now: testNow, Zeroed: true, UUID: [16]byte{1}, HashSeed: [16]byte{1}}); err != nil {
 		panic(err)
+	}
+	if !checksums {
+		withoutChecksums(v)
 	}
 	open := func() *ext4.FS {
 		f, err := ext4.Open(v, ext4.Options{Now: func() time.Time { return testNow }})
@@ -37,7 +47,7 @@ var fuzzBase = sync.OnceValue(func() *crashtest.Image {
 		panic(err)
 	}
 	return v
-})
+}
 
 // damage applies edits of 4 bytes each: where (3) and what (1).
 func damage(v *crashtest.Image, edits []byte) error {
@@ -84,13 +94,36 @@ func changeAll(fs *ext4.FS) {
 	_ = fs.Sync()
 }
 
+// withoutChecksums takes the checksums of metadata from a new file system of
+// one group.
+func withoutChecksums(v *crashtest.Image) {
+	p := make([]byte, 4096) // superblock and descriptors, in blocks of 1 KiB
+	if _, err := v.ReadAt(p, 0); err != nil {
+		panic(err)
+	}
+	sb, err := disk.DecodeSuperblock(p[disk.SuperblockOffset : disk.SuperblockOffset+disk.SuperblockSize])
+	if err != nil || sb.Groups() != 1 {
+		panic(err)
+	}
+	raw := p[2048 : 2048+sb.GroupDescSize()]
+	g := disk.DecodeGroup(raw)
+	g.Flags, g.ItableUnused = 0, 0
+	sb.FeatureROCompat &^= disk.ROCompatMetadataCsum
+	g.Encode(raw, sb, 0)
+	sb.Encode(p[disk.SuperblockOffset : disk.SuperblockOffset+disk.SuperblockSize])
+	if _, err := v.WriteAt(p, 0); err != nil {
+		panic(err)
+	}
+}
+
 // FuzzImage damages an image and uses it, reading and writing: nothing may
 // panic or go on for ever.
 func FuzzImage(f *testing.F) {
-	f.Add([]byte{})
-	f.Add([]byte{0, 5, 0, 1, 0x20, 8, 0, 0xFF})
-	f.Fuzz(func(t *testing.T, edits []byte) {
-		v := fuzzBase().Clone()
+	f.Add([]byte{}, uint8(0))
+	f.Add([]byte{}, uint8(1))
+	f.Add([]byte{0, 5, 0, 1, 0x20, 8, 0, 0xFF}, uint8(1))
+	f.Fuzz(func(t *testing.T, edits []byte, base uint8) {
+		v := fuzzBases[base%2]().Clone()
 		if err := damage(v, edits); err != nil {
 			t.Fatal(err)
 		}

@@ -30,6 +30,7 @@ type inode struct {
 	nextOrphan uint32      // guarded by FS.orphanMu
 	changed    uint32      // the journal's transaction that last changed it; guarded by mu
 	spare      span        // blocks held for appending; guarded by mu
+	noDefault  bool        // known to have no default access control list; guarded by mu
 	names      uint64      // changes of a directory's entries since it was loaded; guarded by mu
 
 	holds int // by callers of Hold; guarded by the shard

@@ -80,9 +80,7 @@ func (t *tx) newInode(parent *inode, mode uint16) (*inode, error) {
 	i := &inode{ino: ino, refs: 1, idle: -1, seed: disk.InodeSeed(f.seed, ino, generation)}
 	i.d = disk.Inode{Mode: mode, UID: t.op.UID, GID: t.op.GID, Links: 1, Generation: generation,
 		Atime: t.now, Mtime: t.now, Ctime: t.now, Crtime: t.now}
-	if f.sb.InodeSize > 128 {
-		i.d.ExtraIsize = min(f.sb.InodeSize-128, max(32, f.sb.WantExtraIsize))
-	}
+	i.d.ExtraIsize = f.extraIsize()
 	if parent.d.Mode&0o2000 != 0 {
 		i.d.GID = parent.d.GID
 		if mode&disk.ModeType == disk.ModeDir {
@@ -105,6 +103,14 @@ func (t *tx) newInode(parent *inode, mode uint16) (*inode, error) {
 	}
 	clear(b.Data[off : off+int(f.sb.InodeSize)])
 	return i, nil
+}
+
+// extraIsize is what a new inode uses beyond the first 128 bytes.
+func (f *FS) extraIsize() uint16 {
+	if f.sb.InodeSize == 128 {
+		return 0
+	}
+	return min(f.sb.InodeSize-128, max(32, f.sb.WantExtraIsize))
 }
 
 // takeInode allocates the first free inode of a group from index on, or none

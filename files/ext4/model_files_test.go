@@ -97,7 +97,11 @@ func (m *model) fallocate() {
 		}
 		return
 	}
-	if !m.expect(err, 0) {
+	want := ext4.Kind(0)
+	if m.mapped && mode != ext4.PunchHole {
+		want = ext4.KindNotSupported
+	}
+	if !m.expect(err, want) {
 		return
 	}
 	if mode != ext4.PunchHole && !keep {

@@ -44,6 +44,8 @@ type model struct {
 	clock  time.Time
 	log    []string
 	long   bool // names long enough to split directories soon
+	// mapped: files have no extents, so that blocks cannot be allocated beforehand.
+	mapped bool
 }
 
 func newModel(t testing.TB, seed uint64, size int64, o ext4.FormatOptions) *model {
@@ -51,12 +53,17 @@ func newModel(t testing.TB, seed uint64, size int64, o ext4.FormatOptions) *mode
 }
 
 func newModelOn(t testing.TB, seed uint64, v storage.Volume, o ext4.FormatOptions) *model {
-	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 1)), volume: v, clock: testNow}
 	o.Now, o.Zeroed = testNow, true
 	o.UUID[0], o.HashSeed[0] = 1, 1
-	if err := ext4.Format(m.volume, o); err != nil {
+	if err := ext4.Format(v, o); err != nil {
 		t.Fatal(err)
 	}
+	return newModelOf(t, seed, v)
+}
+
+// newModelOf begins with an empty file system.
+func newModelOf(t testing.TB, seed uint64, v storage.Volume) *model {
+	m := &model{t: t, rng: rand.New(rand.NewPCG(seed, 1)), volume: v, clock: testNow}
 	m.mount()
 	m.root = &node{ino: ext4.Root, dir: map[string]*node{}, links: 3}
 	m.root.dir["lost+found"] = &node{ino: 11, dir: map[string]*node{}, links: 2, up: m.root}
@@ -271,7 +278,7 @@ func (m *model) check() {
 
 // play runs the given steps of a sequence and returns what went wrong. What a
 // step does depends on its number and on what it finds.
-func play(t testing.TB, seed uint64, size int64, o ext4.FormatOptions, long bool, steps []int) (wrong string) {
+func play(start func() *model, seed uint64, steps []int) (wrong string) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -281,8 +288,7 @@ func play(t testing.TB, seed uint64, size int64, o ext4.FormatOptions, long bool
 			panic(r)
 		}
 	}()
-	m := newModel(t, seed, size, o)
-	m.long = long
+	m := start()
 	for _, k := range steps {
 		m.rng = rand.New(rand.NewPCG(seed, uint64(k)))
 		m.step()
@@ -333,18 +339,29 @@ func TestRandomOperationsMatchTheModel(t *testing.T) {
 			for range rounds {
 				seed := rand.Uint64()
 				t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-					steps := make([]int, 1500)
-					for k := range steps {
-						steps[k] = k
-					}
-					run := func(steps []int) string { return play(t, seed, c.size, c.o, c.long, steps) }
-					if wrong := run(steps); wrong != "" {
-						t.Log(wrong)
-						steps = reduce(steps, func(s []int) bool { return run(s) != "" })
-						t.Fatalf("%d steps are enough:\n%s", len(steps), run(steps))
-					}
+					playAndReduce(t, seed, func() *model {
+						m := newModel(t, seed, c.size, c.o)
+						m.long = c.long
+						return m
+					})
 				})
 			}
 		})
+	}
+}
+
+// playAndReduce plays a sequence, and if something goes wrong finds out how few
+// of its steps are enough.
+func playAndReduce(t *testing.T, seed uint64, start func() *model) {
+	t.Helper()
+	steps := make([]int, 1500)
+	for k := range steps {
+		steps[k] = k
+	}
+	run := func(steps []int) string { return play(start, seed, steps) }
+	if wrong := run(steps); wrong != "" {
+		t.Log(wrong)
+		steps = reduce(steps, func(s []int) bool { return run(s) != "" })
+		t.Fatalf("%d steps are enough:\n%s", len(steps), run(steps))
 	}
 }

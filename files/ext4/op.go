@@ -11,6 +11,9 @@ import (
 type Op struct {
 	Now      time.Time // of day: becomes the times of what is changed
 	UID, GID uint32    // owner of what is created
+	// Umask is taken from the permissions of what is created, unless its
+	// directory has a default access control list, which then decides.
+	Umask uint16
 	// Privileged operations may use the blocks reserved for the superuser.
 	Privileged bool
 	// Decision, if not nil, records what was decided. With Replay set it is

@@ -49,6 +49,9 @@ func Open(v storage.Volume, o Options) (*FS, error) {
 			return nil, err
 		}
 		f.readOnly.Store(true)
+		if err := f.recount(); err != nil {
+			return nil, err
+		}
 	}
 	if err := f.start(o); err != nil {
 		return nil, err
@@ -94,11 +97,32 @@ func (f *FS) checkWritable() error {
 		return refuse(KindReadOnly, "open", 0, "")
 	case !f.sb.Has(disk.CompatHasJournal, 0, 0):
 		return missing("^has_journal")
-	case !f.sb.Has(0, disk.IncompatExtents, 0):
-		return missing("^extent")
 	case f.sb.State&disk.StateError != 0:
 		return disk.Corrupt("superblock", "errors were recorded")
 	}
+	return nil
+}
+
+// recount takes the numbers of free blocks and inodes from the groups: the
+// kernel writes those of the superblock when it unmounts, and only then.
+func (f *FS) recount() error {
+	var blocks, inodes uint64
+	for c := range uint32(f.sb.DescBlocks()) {
+		groups, err := f.groups.load(c)
+		if err != nil {
+			return err
+		}
+		for k := range groups {
+			blocks += uint64(groups[k].d.FreeBlocks)
+			inodes += uint64(groups[k].d.FreeInodes)
+		}
+	}
+	if blocks > f.sb.BlocksCount || inodes > uint64(f.sb.InodesCount) {
+		return disk.Corrupt("block groups", "%d blocks and %d inodes are free, more than there are", blocks, inodes)
+	}
+	f.super.FreeBlocks, f.super.FreeInodes = blocks, uint32(inodes)
+	f.freeBlocks.Store(int64(blocks))
+	f.freeInodes.Store(int64(inodes))
 	return nil
 }
 
@@ -108,7 +132,7 @@ func (f *FS) recoverOrphans(o Options) error {
 		return err
 	}
 	if f.sb.Has(disk.CompatOrphanFile, 0, disk.ROCompatOrphanPresent) {
-		if err := f.reapOrphanFile(op); err != nil {
+		if err := f.emptyOrphanFile(op); err != nil {
 			return err
 		}
 	}

@@ -165,12 +165,9 @@ func (t *tx) dispose(i *inode) error {
 
 // truncateBlocks frees all blocks from logical block from on.
 func (t *tx) truncateBlocks(i *inode, from uint32) error {
-	if !i.d.Has(disk.FlagExtents) {
-		return t.freeIndirect(i, from)
-	}
 	const end = 1 << 32
 	for at := uint64(from); ; {
-		next, err := t.removeExtents(i, uint32(at), end)
+		next, err := t.removeBlocks(i, uint32(at), end)
 		if err != nil || next >= end {
 			return err
 		}
@@ -185,68 +182,4 @@ func (t *tx) truncateBlocks(i *inode, from uint32) error {
 		}
 		at = next
 	}
-}
-
-// freeIndirect frees all blocks of a file without extents. Shortening such a
-// file to anything but nothing is not supported.
-func (t *tx) freeIndirect(i *inode, from uint32) error {
-	if from != 0 {
-		return refuse(KindNotSupported, "truncate: file without extents", i.ino, "")
-	}
-	for n := 14; n >= 0; n-- {
-		p := le.Uint32(i.d.Block[4*n:])
-		if p == 0 {
-			continue
-		}
-		if err := t.freeTree(i, uint64(p), max(0, n-11)); err != nil {
-			return err
-		}
-		le.PutUint32(i.d.Block[4*n:], 0)
-	}
-	return nil
-}
-
-// freeTree frees a block of pointers and what is below it, from the end, so
-// that a restart leaves a shorter file.
-func (t *tx) freeTree(i *inode, block uint64, level int) error {
-	f := t.f
-	if err := f.checkPointer(i, uint32(block)); err != nil {
-		return err
-	}
-	if level > 0 {
-		b, err := f.cache.Get(block, i.key(keyIndirect), indirectVerifier{f, i})
-		if err != nil {
-			return err
-		}
-		for o := f.bs - 4; o >= 0; o -= 4 {
-			p := le.Uint32(b.Data[o:])
-			if p == 0 {
-				continue
-			}
-			if err := t.freeTree(i, uint64(p), level-1); err != nil {
-				b.Release()
-				return err
-			}
-			if t.h.Credits() < creditsCut {
-				err := t.modify(b)
-				if err == nil {
-					clear(b.Data[o:])
-					err = t.addOrphan(i)
-				}
-				if err == nil {
-					err = t.writeInode(i)
-				}
-				if err == nil {
-					err = t.restart(creditsInode + creditsRemove)
-				}
-				if err != nil {
-					b.Release()
-					return err
-				}
-			}
-		}
-		b.Release()
-	}
-	f.addBlocks(i, -1)
-	return t.free(block, 1, level > 0 || i.d.IsDir())
 }

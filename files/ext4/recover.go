@@ -24,7 +24,7 @@ func (f *FS) journalLog() (jbd2.Log, error) {
 	}
 	defer f.release(i)
 	blocks := i.d.Size >> f.shift
-	if !i.d.IsRegular() || blocks == 0 || blocks > 1<<31 {
+	if !i.d.IsRegular() || blocks == 0 || blocks > min(f.sb.BlocksCount, 1<<31) {
 		return log, &disk.CorruptError{Structure: "journal", Ino: i.ino, Detail: fmt.Sprintf("length is %d blocks", blocks)}
 	}
 	for at := uint32(0); uint64(at) < blocks; {
@@ -71,7 +71,7 @@ func (f *FS) start(o Options) error {
 	f.super.FeatureIncompat |= disk.IncompatRecover
 	f.super.MountTime, f.super.WriteTime = uint64(now.Unix()), uint64(now.Unix())
 	f.super.MountCount++
-	if f.sb.MetadataCsum() || f.sb.InodeSize > 128 {
+	if f.sb.RevLevel > 0 {
 		f.super.FeatureROCompat |= disk.ROCompatLargeFile
 	}
 	if err := f.writeSuperNow(); err != nil {
@@ -196,74 +196,6 @@ func (f *FS) reap(op *Op, i *inode) error {
 		return f.evict(op, i)
 	}
 	return f.truncate(op, i, i.d.Size)
-}
-
-// reapOrphanFile does the same for the orphans the kernel keeps in a file.
-func (f *FS) reapOrphanFile(op *Op) error {
-	file, err := f.acquire(f.sb.OrphanFileInode)
-	if err != nil {
-		return err
-	}
-	blocks := uint32(file.d.Size >> f.shift)
-	f.release(file)
-	for n := range blocks {
-		if err := f.reapOrphanBlock(op, file, n); err != nil {
-			return err
-		}
-	}
-	t, err := f.begin(op, creditsInode, 0)
-	if err != nil {
-		return err
-	}
-	return t.end(t.writeSuper(func() { f.super.FeatureROCompat &^= disk.ROCompatOrphanPresent }))
-}
-
-func (f *FS) reapOrphanBlock(op *Op, file *inode, n uint32) error {
-	m, err := f.mapBlock(file, n)
-	if err != nil || m.hole() {
-		return err
-	}
-	b, err := f.cache.Get(m.Physical, 0, nil)
-	if err != nil {
-		return err
-	}
-	defer b.Release()
-	if err := disk.CheckOrphanBlock(b.Data, f.sb, file.seed, m.Physical); err != nil {
-		return disk.At(err, file.ino, m.Physical)
-	}
-	for k := range disk.OrphansPerBlock(f.sb) {
-		ino := disk.Orphan(b.Data, k)
-		if ino == 0 {
-			continue
-		}
-		i, err := f.loadOrphan(ino)
-		if err != nil {
-			return err
-		}
-		i.orphan.Store(false)
-		i.mu.Lock()
-		if i.d.Links == 0 {
-			err = f.evict(op, i)
-		} else {
-			err = f.truncate(op, i, i.d.Size)
-		}
-		i.mu.Unlock()
-		if err != nil {
-			return err
-		}
-		f.put(i)
-		t, err := f.begin(op, creditsInode, 0)
-		if err != nil {
-			return err
-		}
-		err = t.modify(b)
-		disk.SetOrphan(b.Data, k, 0)
-		disk.SealOrphanBlock(b.Data, f.sb, file.seed, m.Physical)
-		if err := t.end(err); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Run commits what has been done every few seconds, and writes it home, until

@@ -2,6 +2,7 @@ package ext4_test
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"testing"
 
@@ -24,6 +25,21 @@ func TestOperationsReplayOntoTheSameBlocks(t *testing.T) {
 	if err := ext4.Format(before, ext4.FormatOptions{BlockSize: 1024, Now: testNow, Zeroed: true}); err != nil {
 		t.Fatal(err)
 	}
+	t.Run("extents", func(t *testing.T) { replayOperations(t, before, true) })
+	t.Run("without extents", func(t *testing.T) {
+		before := image.NewMemory(32 << 20)
+		content, err := os.ReadFile(ext4test.Mkfs(t, 32<<20, append(ext3, "-b", "1024")...))
+		if err == nil {
+			err = before.Load(content)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		replayOperations(t, before, false)
+	})
+}
+
+func replayOperations(t *testing.T, before *image.Memory, extents bool) {
 	volume := before.Clone()
 	open := func(v *image.Memory) *ext4.FS {
 		f, err := ext4.Open(v, ext4.Options{})
@@ -78,9 +94,11 @@ func TestOperationsReplayOntoTheSameBlocks(t *testing.T) {
 			run(func(f *ext4.FS, op *ext4.Op) error { return f.Rename(op, dir, name, ext4.Root, name, 0) })
 		case 3:
 			run(func(f *ext4.FS, op *ext4.Op) error { return f.Truncate(op, inos[name], 5000) })
-			run(func(f *ext4.FS, op *ext4.Op) error {
-				return f.Fallocate(op, inos[name], ext4.Allocate, false, 100_000, 30_000)
-			})
+			mode := ext4.PunchHole
+			if extents {
+				mode = ext4.Allocate
+			}
+			run(func(f *ext4.FS, op *ext4.Op) error { return f.Fallocate(op, inos[name], mode, false, 100_000, 30_000) })
 		case 4:
 			run(func(f *ext4.FS, op *ext4.Op) error { return f.SetXattr(op, inos[name], "user.k", data[:700], 0) })
 		}

@@ -15,6 +15,9 @@ import (
 // CacheBytesDefault bounds the metadata in memory, in bytes.
 const CacheBytesDefault = 64 << 20
 
+// sharedLocks is the number of locks that attribute blocks are spread over.
+const sharedLocks = 32
+
 // Options configure Open.
 type Options struct {
 	// ReadOnly refuses all changes. A journal that needs recovery is then
@@ -53,7 +56,7 @@ type FS struct {
 	orphanMu sync.Mutex // guards orphans and the links of inodes on it
 	orphans  []*inode   // the list on the volume, its head last
 
-	sharedMu sync.Mutex // guards reference counts of attribute blocks, which the kernel shares
+	shared [sharedLocks]sync.RWMutex // see sharedBlock; after inodes, before groups
 
 	superMu sync.Mutex      // guards super
 	super   disk.Superblock // as on the volume; sb is its state when opened

@@ -2,7 +2,6 @@ package ext4
 
 import (
 	"math"
-	"time"
 
 	"github.com/quintet-os/quintet/files/ext4/disk"
 )
@@ -41,9 +40,6 @@ func (f *FS) truncate(op *Op, i *inode, size uint64) error {
 			return err
 		}
 	}
-	if size < old && !i.d.Has(disk.FlagExtents) && size != 0 {
-		return refuse(KindNotSupported, "truncate: file without extents", i.ino, "")
-	}
 	t, err := f.begin(op, creditsInode+creditsRemove, 0)
 	if err != nil {
 		return err
@@ -77,7 +73,8 @@ const (
 )
 
 // Fallocate changes how a range of a regular file is allocated. keepSize leaves
-// the size as it is even if the range ends beyond it; PunchHole implies it.
+// the size as it is even if the range ends beyond it; PunchHole implies it, and
+// is all that files without extents can do: others fail with KindNotSupported.
 func (f *FS) Fallocate(op *Op, ino uint32, mode FallocateMode, keepSize bool, off, length int64) error {
 	if off < 0 || length <= 0 || off > math.MaxInt64-length {
 		return refuse(KindInvalid, "fallocate", ino, "")
@@ -94,7 +91,7 @@ func (f *FS) Fallocate(op *Op, ino uint32, mode FallocateMode, keepSize bool, of
 	if err := f.checkWrite(i, 0, to); err != nil {
 		return err
 	}
-	if !i.d.Has(disk.FlagExtents) {
+	if mode != PunchHole && !i.d.Has(disk.FlagExtents) {
 		return refuse(KindNotSupported, "fallocate: file without extents", ino, "")
 	}
 	op.rewind()
@@ -139,7 +136,7 @@ func (f *FS) punch(op *Op, i *inode, from, to uint64) error {
 		next := last
 		err = t.end(func() (err error) {
 			if at < last {
-				if next, err = t.removeExtents(i, uint32(at), last); err != nil {
+				if next, err = t.removeBlocks(i, uint32(at), last); err != nil {
 					return err
 				}
 			}
@@ -228,56 +225,4 @@ func (f *FS) fillHole(op *Op, i *inode, logical, n uint32, to uint64, keepSize b
 		}
 	}
 	return done, nil
-}
-
-// SetAttr is what Setattr changes: the fields that are not nil.
-type SetAttr struct {
-	Mode         *uint16 // permissions; the type stays
-	UID, GID     *uint32
-	Atime, Mtime *time.Time
-	Size         *int64
-	Flags        *uint32 // immutable and append-only
-}
-
-// Setattr changes attributes of an inode.
-func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
-	if a.Size != nil {
-		if err := f.Truncate(op, ino, *a.Size); err != nil {
-			return err
-		}
-	}
-	i, unlock, err := f.lockOne(ino)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	const settable = disk.FlagImmutable | disk.FlagAppend
-	if i.d.Has(disk.FlagImmutable) && a.Flags == nil {
-		return refuse(KindPermission, "setattr", ino, "")
-	}
-	t, err := f.begin(op, creditsInode, 0)
-	if err != nil {
-		return err
-	}
-	d := &i.d
-	if a.Mode != nil {
-		d.Mode = d.Mode&disk.ModeType | *a.Mode&^disk.ModeType
-	}
-	if a.UID != nil {
-		d.UID = *a.UID
-	}
-	if a.GID != nil {
-		d.GID = *a.GID
-	}
-	if a.Atime != nil {
-		d.Atime = disk.TimeOf(*a.Atime)
-	}
-	if a.Mtime != nil {
-		d.Mtime = disk.TimeOf(*a.Mtime)
-	}
-	if a.Flags != nil {
-		d.Flags = d.Flags&^settable | *a.Flags&settable
-	}
-	d.Ctime = t.now
-	return t.end(t.writeInode(i))
 }

@@ -27,6 +27,7 @@ type tx struct {
 const (
 	creditsInode  = 4  // an inode, the superblock
 	creditsName   = 30 // adding or removing a name with a split of its directory's index
+	creditsXattrs = 8  // an inode's attributes, with the allocation of their block
 	creditsExtent = 12 // inserting into an extent tree, with an allocation
 	claimName     = 8  // blocks of metadata that adding a name may allocate
 	claimExtent   = 6  // blocks of metadata that inserting extents may allocate

@@ -113,14 +113,11 @@ func (f *FS) checkWrite(i *inode, off, end uint64) error {
 		return refuse(KindInvalid, "write", i.ino, "")
 	case i.d.Flags&(disk.FlagImmutable|disk.FlagVerity) != 0, i.d.Has(disk.FlagAppend) && off < i.d.Size:
 		return refuse(KindPermission, "write", i.ino, "")
-	case end > f.maxSize():
+	case end > f.maxSize(i):
 		return refuse(KindTooBig, "write", i.ino, "")
 	}
 	return nil
 }
-
-// maxSize is the greatest size of a file mapped by extents: 2^32-1 blocks.
-func (f *FS) maxSize() uint64 { return disk.LogicalBlocksMax << f.shift }
 
 // plan maps the range and holds blocks for its holes.
 func (w *Write) plan() error {
@@ -142,9 +139,10 @@ func (w *Write) plan() error {
 			at += uint64(m.Len)
 			continue
 		}
-		if !i.d.Has(disk.FlagExtents) {
-			return refuse(KindNotSupported, "write: file without extents", i.ino, "")
+		if err := f.canMap(i, "write"); err != nil {
+			return err
 		}
+		m.Len = min(m.Len, f.runMax(i, m.Logical))
 		if goal == 0 {
 			if goal, err = f.dataGoal(i, uint32(at)); err != nil {
 				return err
@@ -166,7 +164,12 @@ func (w *Write) plan() error {
 // dataGoal is where data at a logical block is best placed: behind the block
 // before it, or else in the group of the inode.
 func (f *FS) dataGoal(i *inode, logical uint32) (uint64, error) {
-	if logical > 0 {
+	if logical > 0 && !i.d.Has(disk.FlagExtents) {
+		m, err := f.mapIndirect(i, logical-1)
+		if err != nil || !m.hole() {
+			return m.Physical + 1, err
+		}
+	} else if logical > 0 {
 		var p extentPath
 		if err := f.findExtent(i, logical-1, &p); err != nil {
 			return 0, err

@@ -1,9 +1,5 @@
 package ext4
 
-import (
-	"github.com/quintet-os/quintet/files/ext4/disk"
-)
-
 // Segments says where the bytes of the write go, in order. Whole blocks of new
 // pieces must be written; what is not the write's in them, as zeros.
 func (w *Write) Segments() []Segment {
@@ -189,7 +185,7 @@ func (w *Write) attach(t *tx, p piece) error {
 			return err
 		}
 		w.f.addBlocks(w.i, int64(p.Len))
-		return t.insertExtent(w.i, disk.Extent{Logical: p.Logical, Len: p.Len, Physical: p.Physical})
+		return t.mapRun(w.i, p.Logical, p.Len, p.Physical)
 	case p.Unwritten:
 		return t.setWritten(w.i, p.Logical, uint64(p.Logical)+uint64(p.Len))
 	}

@@ -56,13 +56,18 @@ func (f *FS) Xattr(ino uint32, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.release(i)
+	return f.xattr(i, index, rest)
+}
+
+// xattr needs i.mu.
+func (f *FS) xattr(i *inode, index uint8, name string) ([]byte, error) {
 	inode, block, err := f.xattrs(i)
 	if err != nil {
 		return nil, err
 	}
 	for _, list := range [][]disk.Xattr{inode, block} {
 		for _, x := range list {
-			if x.Index != index || x.Name != rest || index == disk.XattrSystem && rest == "data" {
+			if x.Index != index || x.Name != name || index == disk.XattrSystem && name == "data" {
 				continue
 			}
 			if x.ValueIno != 0 {
@@ -71,7 +76,7 @@ func (f *FS) Xattr(ino uint32, name string) ([]byte, error) {
 			return x.Value, nil
 		}
 	}
-	return nil, refuse(KindNoData, "getxattr", ino, name)
+	return nil, refuse(KindNoData, "getxattr", i.ino, name)
 }
 
 // Xattrs lists the full names of the extended attributes of ino.
@@ -116,6 +121,9 @@ func (f *FS) xattrs(i *inode) (inode, block []disk.Xattr, err error) {
 	if i.d.FileACL <= uint64(f.sb.FirstDataBlock) || i.d.FileACL >= f.sb.BlocksCount {
 		return nil, nil, &disk.CorruptError{Structure: "inode", Ino: i.ino, Detail: "attribute block lies beyond the volume"}
 	}
+	mu := f.sharedBlock(i.d.FileACL)
+	mu.RLock()
+	defer mu.RUnlock()
 	b, err = f.cache.Get(i.d.FileACL, 0, nil)
 	if err != nil {
 		return nil, nil, err

@@ -2,7 +2,9 @@ package ext4
 
 import (
 	"slices"
+	"sync"
 
+	"github.com/quintet-os/quintet/files/ext4/buffer"
 	"github.com/quintet-os/quintet/files/ext4/disk"
 )
 
@@ -15,8 +17,9 @@ const (
 	XattrReplace                        // fail with KindNoData when it does not
 )
 
-// SetXattr stores an extended attribute. Lists of access rights are stored as
-// ext4 stores them (see Xattr). It fails with KindRange when neither the inode
+// SetXattr stores an extended attribute. Access control lists come in the form
+// that ext4 stores them in (see disk.ACL); one of access changes the mode too,
+// and is not kept if that says all it does. It fails with KindRange when neither the inode
 // nor a block has room for all attributes of the inode.
 func (f *FS) SetXattr(op *Op, ino uint32, name string, value []byte, flags XattrFlags) error {
 	if value == nil {
@@ -47,6 +50,10 @@ func (f *FS) changeXattr(op *Op, what string, ino uint32, name string, value []b
 	if i.d.Flags&(disk.FlagImmutable|disk.FlagAppend) != 0 {
 		return refuse(KindPermission, what, ino, name)
 	}
+	acl, err := checkACL(i, index, value)
+	if err != nil {
+		return err
+	}
 	inInode, inBlock, err := f.xattrs(i)
 	if err != nil {
 		return err
@@ -64,10 +71,10 @@ func (f *FS) changeXattr(op *Op, what string, ino uint32, name string, value []b
 	if at >= 0 {
 		all = slices.Delete(all, at, at+1)
 	}
-	if value != nil {
+	if value != nil && !acl.drop {
 		all = append(all, disk.Xattr{Index: index, Name: rest, Value: value})
 	}
-	a, b, ok := f.placeXattrs(i, all)
+	a, b, ok := f.placeXattrs(i.d.ExtraIsize, all)
 	if !ok {
 		return refuse(KindRange, what, ino, name)
 	}
@@ -77,22 +84,33 @@ func (f *FS) changeXattr(op *Op, what string, ino uint32, name string, value []b
 		return err
 	}
 	return t.end(func() error {
-		if len(b) > 0 || i.d.FileACL != 0 {
-			if err := t.writeXattrBlock(i, b); err != nil {
-				return err
-			}
-		}
-		i.d.Ctime = t.now
-		if err := t.encodeInodeXattrs(i, a); err != nil {
+		i.d.Ctime, i.d.Mode, i.noDefault = t.now, acl.mode, false
+		if err := t.storeXattrs(i, a, b); err != nil {
 			return err
 		}
 		return t.writeInode(i)
 	}())
 }
 
+// storeXattrs stores all attributes of i, as placeXattrs has divided them. The
+// caller writes the inode.
+func (t *tx) storeXattrs(i *inode, inInode, inBlock []disk.Xattr) error {
+	if !t.f.sb.Has(disk.CompatExtAttr, 0, 0) {
+		if err := t.writeSuper(func() { t.f.super.FeatureCompat |= disk.CompatExtAttr }); err != nil {
+			return err
+		}
+	}
+	if len(inBlock) > 0 || i.d.FileACL != 0 {
+		if err := t.writeXattrBlock(i, inBlock); err != nil {
+			return err
+		}
+	}
+	return t.encodeInodeXattrs(i, inInode)
+}
+
 // placeXattrs divides attributes between the inode, as many as fit, and a block.
-func (f *FS) placeXattrs(i *inode, all []disk.Xattr) (inInode, inBlock []disk.Xattr, ok bool) {
-	room := disk.XattrInodeRoom(f.sb, i.d.ExtraIsize)
+func (f *FS) placeXattrs(extraIsize uint16, all []disk.Xattr) (inInode, inBlock []disk.Xattr, ok bool) {
+	room := disk.XattrInodeRoom(f.sb, extraIsize)
 	for _, x := range all {
 		if disk.XattrSpace(append(slices.Clip(inInode), x)) <= room {
 			inInode = append(inInode, x)
@@ -121,30 +139,22 @@ func (t *tx) encodeInodeXattrs(i *inode, list []disk.Xattr) error {
 	return nil
 }
 
+// sharedBlock is the lock of an attribute block's content and its count of
+// inodes: the kernel lets inodes with equal attributes share one.
+func (f *FS) sharedBlock(block uint64) *sync.RWMutex { return &f.shared[block%sharedLocks] }
+
 // writeXattrBlock makes list the contents of the attribute block of i. A block
 // that other inodes share is left to them.
 func (t *tx) writeXattrBlock(i *inode, list []disk.Xattr) error {
 	f := t.f
-	if len(list) == 0 {
-		return t.dropXattrBlock(i)
-	}
 	if i.d.FileACL != 0 {
-		b, err := f.cache.Get(i.d.FileACL, 0, nil)
-		if err != nil {
+		done, err := t.rewriteXattrBlock(i, list)
+		if done || err != nil {
 			return err
 		}
-		if disk.XattrBlockRefs(b.Data) == 1 {
-			defer b.Release()
-			if err := t.modify(b); err != nil {
-				return err
-			}
-			disk.EncodeXattrBlock(b.Data, f.sb, i.d.FileACL, list)
-			return nil
-		}
-		b.Release()
-		if err := t.dropXattrBlock(i); err != nil {
-			return err
-		}
+	}
+	if len(list) == 0 {
+		return nil
 	}
 	block, err := t.allocate(f.extentGoal(i))
 	if err != nil {
@@ -161,32 +171,62 @@ func (t *tx) writeXattrBlock(i *inode, list []disk.Xattr) error {
 	return nil
 }
 
+// rewriteXattrBlock writes list into the block of i, if that is its alone;
+// otherwise, or when there is nothing to write, it takes the block from i.
+func (t *tx) rewriteXattrBlock(i *inode, list []disk.Xattr) (done bool, err error) {
+	f := t.f
+	if len(list) > 0 {
+		mu := f.sharedBlock(i.d.FileACL)
+		mu.Lock()
+		defer mu.Unlock()
+		b, err := f.cache.Get(i.d.FileACL, 0, nil)
+		if err != nil {
+			return false, err
+		}
+		defer b.Release()
+		if disk.XattrBlockRefs(b.Data) == 1 {
+			if err := t.modify(b); err != nil {
+				return false, err
+			}
+			disk.EncodeXattrBlock(b.Data, f.sb, i.d.FileACL, list)
+			return true, nil
+		}
+		return false, t.dropSharedBlock(i, b)
+	}
+	return false, t.dropXattrBlock(i)
+}
+
 // dropXattrBlock takes the attribute block from i, and frees it unless other
 // inodes share it.
 func (t *tx) dropXattrBlock(i *inode) error {
 	f := t.f
-	block := i.d.FileACL
-	if block == 0 {
+	if i.d.FileACL == 0 {
 		return nil
 	}
-	f.sharedMu.Lock()
-	defer f.sharedMu.Unlock()
-	b, err := f.cache.Get(block, 0, nil)
+	mu := f.sharedBlock(i.d.FileACL)
+	mu.Lock()
+	defer mu.Unlock()
+	b, err := f.cache.Get(i.d.FileACL, 0, nil)
 	if err != nil {
 		return err
 	}
-	refs := disk.XattrBlockRefs(b.Data)
-	if refs > 1 {
-		if err = t.modify(b); err == nil {
-			disk.SetXattrBlockRefs(b.Data, refs-1)
-			disk.SealXattrBlock(b.Data, f.sb, block)
+	defer b.Release()
+	return t.dropSharedBlock(i, b)
+}
+
+// dropSharedBlock is dropXattrBlock with the block's lock held.
+func (t *tx) dropSharedBlock(i *inode, b *buffer.Buffer) error {
+	f := t.f
+	if refs := disk.XattrBlockRefs(b.Data); refs > 1 {
+		if err := t.modify(b); err != nil {
+			return err
 		}
-	}
-	b.Release()
-	if err == nil && refs <= 1 {
-		err = t.free(block, 1, true)
+		disk.SetXattrBlockRefs(b.Data, refs-1)
+		disk.SealXattrBlock(b.Data, f.sb, b.Block())
+	} else if err := t.free(b.Block(), 1, true); err != nil {
+		return err
 	}
 	i.d.FileACL = 0
 	f.addBlocks(i, -1)
-	return err
+	return nil
 }

@@ -25,7 +25,9 @@
 // Guests are hostile. They reach neither the host's loopback interface, nor multicast
 // or unspecified addresses, nor link-local ones, in whatever form they are written;
 // all else that the host can reach, they can reach. The resolver of the host is
-// reachable as port 53 of the gateway's own addresses, and as nothing else.
+// reachable as port 53 of the gateway's own addresses, and as nothing else; a gateway
+// that knows the names of its network answers there itself, and passes on only
+// questions about others.
 //
 // # Locks
 //

@@ -12,6 +12,7 @@ import (
 
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/dns"
 )
 
 const (
@@ -41,8 +42,12 @@ type Config struct {
 	MAC       network.MAC
 	MTU       int
 	Addresses []netip.Prefix
-	// Resolvers answer what guests ask port 53 of Addresses; the first is asked. None:
-	// nobody answers.
+	// Names are those of the network's domains, which the gateway answers for at port
+	// 53 of Addresses, by UDP and TCP. With nil, what guests send there goes to the
+	// first of Resolvers as it is.
+	Names dns.Names
+	// Resolvers are asked about other names, the first that answers. None: there are
+	// no other names.
 	Resolvers []netip.AddrPort
 	// Publish are ports of the host that lead to guests.
 	Publish []Publish
@@ -65,6 +70,7 @@ type Gateway struct {
 	cfg    Config
 	stack  *client.Stack
 	own    map[netip.Addr]bool
+	names  *dns.Answerer // nil: resolvers are reached as port 53
 	ctx    context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
@@ -95,8 +101,14 @@ func New(cfg Config) (*Gateway, error) {
 	if g.cfg.Ping == nil {
 		g.cfg.Ping = Ping
 	}
+	if cfg.Names != nil {
+		g.names = &dns.Answerer{Names: cfg.Names}
+		if len(cfg.Resolvers) > 0 {
+			g.names.Forward = dns.Exchange(g.cfg.Dial, cfg.Resolvers)
+		}
+	}
 	var err error
-	g.stack, err = client.NewStack(cfg.Port, client.Config{MAC: cfg.MAC, MTU: cfg.MTU, Addresses: cfg.Addresses,
+	g.stack, err = client.NewStack(cfg.Port, client.Config{MAC: cfg.MAC, MTU: cfg.MTU, Addresses: cfg.Addresses, Names: cfg.Names,
 		Forward: &client.Forwarder{TCP: g.connection, UDP: g.pair, Echo: g.echo}})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("nat: %w", err), cfg.Port.Close())
@@ -120,6 +132,9 @@ func (g *Gateway) Counters() Counters {
 
 // Err is nil while the port works, and then the error that ended it.
 func (g *Gateway) Err() error { return g.stack.Err() }
+
+// Ended is closed when the port has come to its end.
+func (g *Gateway) Ended() <-chan struct{} { return g.stack.Ended() }
 
 // Close ends all connections and the port's session.
 func (g *Gateway) Close() error {

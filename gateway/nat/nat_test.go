@@ -239,21 +239,6 @@ func ask(t *testing.T, from networktest.Network, to, text string) {
 	t.Fatalf("%s: no answer", to)
 }
 
-func TestResolverIsPort53OfTheGateway(t *testing.T) {
-	resolver, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resolver.Close()
-	go echoPackets(resolver)
-	s := start(t, func(c *nat.Config) {
-		c.Resolvers = []netip.AddrPort{resolver.LocalAddr().(*net.UDPAddr).AddrPort()}
-	})
-	for _, ip := range s.own {
-		ask(t, s.guest, netip.AddrPortFrom(ip, 53).String(), "a question")
-	}
-}
-
 func TestGuestsDoNotReachTheHost(t *testing.T) {
 	s := start(t, func(c *nat.Config) {
 		c.Dial = func(_ context.Context, network, address string) (net.Conn, error) {
@@ -281,7 +266,7 @@ func TestPublishedPorts(t *testing.T) {
 	}
 	to := netip.AddrPortFrom(networktest.Host(2).Addresses[0], 80)
 	s := start(t, func(c *nat.Config) {
-		c.Publish = []nat.Publish{{Network: "tcp", To: to, Listener: listener}, {Network: "udp", To: to, Socket: socket}}
+		c.Publish = []nat.Publish{{Network: "tcp", To: to.String(), Listener: listener}, {Network: "udp", To: to.String(), Socket: socket}}
 	})
 	web, err := s.guest.Listen("tcp", ":80")
 	if err != nil {

@@ -15,14 +15,15 @@ import (
 type Publish struct {
 	Network string // "tcp" or "udp"
 	Listen  netip.AddrPort
-	To      netip.AddrPort
+	// To is the guest: an address or a name that Config.Names knows, and a port.
+	To string
 	// Listener and Socket, if set, are used instead of opening Listen: a supervisor
 	// that keeps them lets no connection be refused while the gateway is replaced.
 	Listener net.Listener
 	Socket   net.PacketConn
 }
 
-func (p Publish) String() string { return fmt.Sprintf("%v:%v/%s", p.Listen, p.To, p.Network) }
+func (p Publish) String() string { return fmt.Sprintf("%v:%s/%s", p.Listen, p.To, p.Network) }
 
 // publish starts to listen.
 func (g *Gateway) publish(p Publish) error {
@@ -64,7 +65,7 @@ func (g *Gateway) accept(p Publish) {
 			return
 		}
 		entered := g.enter(&g.connections, connectionsMax, func() {
-			inside, err := g.stack.DialContext(g.ctx, "tcp", p.To.String())
+			inside, err := g.stack.DialContext(g.ctx, "tcp", p.To)
 			if err != nil {
 				g.counters.failed.Add(1)
 				outside.Close()
@@ -101,7 +102,7 @@ func (g *Gateway) gather(p Publish) {
 		s := senders[from.String()]
 		mu.Unlock()
 		if s == nil {
-			inside, err := g.stack.DialContext(g.ctx, "udp", p.To.String())
+			inside, err := g.stack.DialContext(g.ctx, "udp", p.To)
 			if err != nil {
 				g.counters.failed.Add(1)
 				continue

@@ -10,6 +10,10 @@ import (
 
 // connection carries a connection that a guest opens.
 func (g *Gateway) connection(from, to netip.AddrPort, accept func() (net.Conn, error)) {
+	if g.asksNames(to) {
+		g.answerStream(accept)
+		return
+	}
 	target, ok := g.target(to)
 	if !ok {
 		g.counters.refused.Add(1)

@@ -13,6 +13,9 @@ const datagramMax = 65535
 
 // pair carries the datagrams between a guest and somebody in the world.
 func (g *Gateway) pair(from, to netip.AddrPort, take func() (net.Conn, error)) bool {
+	if g.asksNames(to) {
+		return g.answerDatagrams(take)
+	}
 	target, ok := g.target(to)
 	if !ok {
 		g.counters.refused.Add(1)

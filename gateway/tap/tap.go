@@ -1,6 +1,7 @@
 // Package tap is the gateway for programs that know nothing of Quintet: it puts a
 // program into a network namespace of its own, whose one interface, a TAP, is a port
-// of the switch.
+// of the switch. Where the host gives no TAP to this user, the interface is one end of a
+// pair, and the gateway speaks by a packet socket on the other, in a second namespace.
 //
 // The gateway is a client of the network server like any other. When the server dies,
 // the interface keeps its carrier, addresses and queue, and the kernel's connections go
@@ -19,17 +20,23 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 
 	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/link"
+	"github.com/quintet-os/quintet/network/link/packet"
 	"github.com/quintet-os/quintet/network/link/pump"
 	"github.com/quintet-os/quintet/network/link/tap"
 )
 
 // interfaceName is what the interface is called inside.
 const interfaceName = "eth0"
+
+// pairName is what the other end of a pair is called, in its own namespace.
+const pairName = "port"
 
 // Config describes a gateway.
 type Config struct {
@@ -40,13 +47,16 @@ type Config struct {
 	Addresses []netip.Prefix
 	// Gateways are the routers of last resort, at most one of each family.
 	Gateways []netip.Addr
+	// Pair takes a pair of interfaces even where there is TAP.
+	Pair bool
 }
 
 // Gateway is a namespace and its port.
 type Gateway struct {
 	port      *client.Port
 	namespace *netns.Namespace
-	link      *tap.Link
+	behind    *netns.Namespace // with the other end of the pair; nil with a TAP
+	link      link.Link
 	pump      *pump.Pump
 	cancel    context.CancelFunc
 	ended     chan struct{}
@@ -78,18 +88,49 @@ func (g *Gateway) open(cfg Config) error {
 	if g.namespace, err = netns.New(); err != nil {
 		return err
 	}
-	return g.namespace.Do(func() error {
+	if !cfg.Pair {
+		g.link, err = g.openTAP(cfg.MTU)
+	}
+	if cfg.Pair || errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+		g.link, err = g.openPair(cfg.MTU)
+	}
+	if err == nil {
+		g.pump = pump.New(g.link, cfg.Port)
+	}
+	return err
+}
+
+func (g *Gateway) openTAP(mtu int) (l link.Link, err error) {
+	err = g.namespace.Do(func() error {
 		queues, err := tap.Open(interfaceName, 1, false)
-		if err != nil {
-			return err
+		if err == nil {
+			l, err = tap.New(queues, mtu)
 		}
-		l, err := tap.New(queues, cfg.MTU)
-		if err != nil {
-			return err
-		}
-		g.link, g.pump = l, pump.New(l, cfg.Port)
-		return nil
+		return err
 	})
+	return l, err
+}
+
+func (g *Gateway) openPair(mtu int) (l link.Link, err error) {
+	if g.behind, err = netns.New(); err != nil {
+		return nil, err
+	}
+	inside, outside := netns.Interface{Name: interfaceName, MTU: mtu}, netns.Interface{Name: pairName, MTU: mtu}
+	if err := g.namespace.Veth(inside, g.behind, outside); err != nil {
+		return nil, err
+	}
+	index, err := g.behind.Index(pairName)
+	if err != nil {
+		return nil, err
+	}
+	err = g.behind.Do(func() error {
+		fd, err := packet.Open(index)
+		if err == nil {
+			l = packet.New(fd, pairName, mtu)
+		}
+		return err
+	})
+	return l, err
 }
 
 // Start starts a program inside.
@@ -114,8 +155,10 @@ func (g *Gateway) release() error {
 	if g.link != nil {
 		errs = append(errs, g.link.Close())
 	}
-	if g.namespace != nil {
-		errs = append(errs, g.namespace.Close())
+	for _, n := range []*netns.Namespace{g.namespace, g.behind} {
+		if n != nil {
+			errs = append(errs, n.Close())
+		}
 	}
 	return errors.Join(append(errs, g.port.Close())...)
 }

@@ -21,7 +21,7 @@ import (
 // buffers of each port, in each direction.
 const buffers = 64
 
-func newGateway(t *testing.T, rig *networktest.Rig, number int) *tap.Gateway {
+func newGateway(t *testing.T, rig *networktest.Rig, number int, pair bool) *tap.Gateway {
 	t.Helper()
 	testenv.RequireRoot(t)
 	host := networktest.Host(number)
@@ -34,7 +34,7 @@ func newGateway(t *testing.T, rig *networktest.Rig, number int) *tap.Gateway {
 	for _, a := range host.Addresses {
 		prefixes = append(prefixes, netip.PrefixFrom(a, a.BitLen()/2))
 	}
-	g, err := tap.New(tap.Config{Port: port, MAC: host.MAC, MTU: host.MTU, Addresses: prefixes})
+	g, err := tap.New(tap.Config{Port: port, MAC: host.MAC, MTU: host.MTU, Addresses: prefixes, Pair: pair})
 	if err != nil {
 		testenv.Skip(t, err.Error())
 	}
@@ -67,8 +67,13 @@ func program(t *testing.T, g *tap.Gateway, args ...string) []byte {
 // TestProgramsSpeak: ping and curl in one namespace speak with another, while the
 // network server is replaced.
 func TestProgramsSpeak(t *testing.T) {
+	t.Run("TAP", func(t *testing.T) { programsSpeak(t, false) })
+	t.Run("pair", func(t *testing.T) { programsSpeak(t, true) })
+}
+
+func programsSpeak(t *testing.T, pair bool) {
 	rig := networktest.New(t)
-	g, other := newGateway(t, rig, 1), newGateway(t, rig, 2)
+	g, other := newGateway(t, rig, 1, pair), newGateway(t, rig, 2, pair)
 	rig.Serve()
 	file := make([]byte, 8<<20)
 	random := rand.NewChaCha8([32]byte{})
@@ -111,7 +116,7 @@ func TestProgramsSpeak(t *testing.T) {
 // TestSpoofing: a program that gives its interface another address is not heard.
 func TestSpoofing(t *testing.T) {
 	rig := networktest.New(t)
-	other, g := newGateway(t, rig, 1), newGateway(t, rig, 2)
+	other, g := newGateway(t, rig, 1, false), newGateway(t, rig, 2, true)
 	rig.Serve()
 	var socket net.PacketConn
 	if err := other.Do(func() (err error) {

@@ -50,6 +50,40 @@ func (n *Namespace) Veth(a Interface, peer *Namespace, b Interface) error {
 	return errors.Join(n.do(a, a.address), peer.do(b, b.address))
 }
 
+// Raise sets an interface of the caller's own namespace up.
+func Raise(name string, mtu int) error {
+	link, err := netlink.LinkByName(name)
+	if err == nil {
+		err = errors.Join(netlink.LinkSetMTU(link, mtu), netlink.LinkSetUp(link))
+	}
+	if err != nil {
+		return fmt.Errorf("set up interface %s: %w", name, err)
+	}
+	return nil
+}
+
+// Alias returns what an interface of the caller's own namespace is also called, and
+// SetAlias says so: a note, for those who look at `ip link`, of whose it is.
+func Alias(name string) (string, error) {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return "", fmt.Errorf("interface %s: %w", name, err)
+	}
+	return link.Attrs().Alias, nil
+}
+
+// SetAlias sets what Alias returns.
+func SetAlias(name, alias string) error {
+	link, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.LinkSetAlias(link, alias)
+	}
+	if err != nil {
+		return fmt.Errorf("note on interface %s: %w", name, err)
+	}
+	return nil
+}
+
 // Configure sets an interface of the namespace, and the loopback interface, up.
 func (n *Namespace) Configure(i Interface) error {
 	if err := n.do(i, i.raise); err != nil {

@@ -11,8 +11,8 @@ import (
 // mounted before. It needs a mount namespace of its own with CAP_SYS_ADMIN
 // over it.
 func EnterEmptyRoot() error {
-	if err := sys.Mount("", "/", "", sys.MS_REC|sys.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("keep mounts private: %w", err)
+	if err := PrivateMounts(); err != nil {
+		return err
 	}
 	root, err := emptyFilesystem()
 	if err != nil {

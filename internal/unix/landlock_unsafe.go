@@ -20,14 +20,17 @@ func LandlockABI() (int, error) {
 }
 
 // LandlockDenyAll takes from every thread of the process, for good, each file
-// system, TCP, signal and abstract-socket access that the kernel's Landlock
-// can control (descriptors already open keep their rights), and returns the
-// ABI version used. The threads must have no_new_privs set.
-func LandlockDenyAll() (abi int, err error) {
+// system, signal and abstract-socket access that the kernel's Landlock can control,
+// and unless tcp is true that of TCP (descriptors already open keep their rights). It
+// returns the ABI version used. The threads must have no_new_privs set.
+func LandlockDenyAll(tcp bool) (abi int, err error) {
 	if abi, err = LandlockABI(); err != nil {
 		return 0, err
 	}
 	attr := landlockAll(abi)
+	if tcp {
+		attr.Handled_access_net = 0
+	}
 	fd, _, errno := sys.Syscall(sys.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
 	if errno != 0 {
 		return abi, fmt.Errorf("create ruleset: %w", errno)

@@ -38,3 +38,6 @@ func OpenDirect(path string) (*os.File, error) { return os.OpenFile(path, os.O_R
 
 // SyncFS makes durable what is in the file system of fd.
 func SyncFS(fd int) error { return os.NewSyscallError("syncfs", sys.Syncfs(fd)) }
+
+// Umask sets this process's mask of permissions, and returns the one before.
+func Umask(mask int) int { return sys.Umask(mask) }

@@ -54,8 +54,9 @@ type Code string
 const (
 	CodeVersion   Code = "version"     // another version of the protocol
 	CodeMalformed Code = "malformed"   // the message breaks the protocol
-	CodeNotFound  Code = "not-found"   // no such server, volume or session
+	CodeNotFound  Code = "not-found"   // no such server, volume, network or session
 	CodeDenied    Code = "denied"      // the topology grants no such right to this user
+	CodeConflict  Code = "conflict"    // an address that another port of the network has
 	CodeLimit     Code = "limit"       // a limit of the topology or of the protocol
 	CodeMemory    Code = "memory"      // a segment or region is not sealed, or of the wrong size
 	CodeDown      Code = "unavailable" // the server cannot be reached now

@@ -19,9 +19,9 @@ var ErrAbsent = errors.New("no supervisor listens")
 // Client is an application's end: it pairs answers with questions. All methods
 // may be called from any goroutine.
 type Client struct {
-	conn  *Conn
-	ended func(*Ended)
-	gone  chan struct{} // closed when the connection has ended
+	conn *Conn
+	told func(Body)
+	gone chan struct{} // closed when the connection has ended
 
 	mu      sync.Mutex
 	asked   map[uint64]chan Message
@@ -29,10 +29,10 @@ type Client struct {
 	err     error // why the connection ended
 }
 
-// NewClient connects to the supervisor's socket at path and greets. ended, if
-// not nil, is called when the supervisor says that a session is over. Errors are
-// ErrAbsent, *Refused and those of the system and of the context.
-func NewClient(ctx context.Context, path string, hello Hello, ended func(*Ended)) (*Client, error) {
+// NewClient connects to the supervisor's socket at path and greets. told, if not nil,
+// is called with what the supervisor says unasked, one after the other: Ended, and to
+// uplinks Lease and Release. Errors are ErrAbsent, *Refused and those of the system and of the context.
+func NewClient(ctx context.Context, path string, hello Hello, told func(Body)) (*Client, error) {
 	conn, err := Dial(path)
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
@@ -40,7 +40,12 @@ func NewClient(ctx context.Context, path string, hello Hello, ended func(*Ended)
 	case err != nil:
 		return nil, fmt.Errorf("connect to the supervisor at %s: %w", path, err)
 	}
-	c := &Client{conn: conn, ended: ended, gone: make(chan struct{}), asked: make(map[uint64]chan Message)}
+	return NewClientOn(ctx, conn, hello, told)
+}
+
+// NewClientOn is NewClient over a connection that there is, which it takes over.
+func NewClientOn(ctx context.Context, conn *Conn, hello Hello, told func(Body)) (*Client, error) {
+	c := &Client{conn: conn, told: told, gone: make(chan struct{}), asked: make(map[uint64]chan Message)}
 	go c.receive()
 	if _, err := c.Ask(ctx, &hello); err != nil {
 		_ = c.Close()
@@ -96,8 +101,9 @@ func (c *Client) receive() {
 			c.end(err)
 			return
 		}
-		if ended, is := m.Body.(*Ended); is && c.ended != nil {
-			c.ended(ended)
+		if _, refused := m.Body.(*Refused); m.Ref == 0 && !refused && c.told != nil {
+			m.CloseFDs()
+			c.told(m.Body)
 			continue
 		}
 		c.mu.Lock()
@@ -131,6 +137,9 @@ func (c *Client) end(cause error) {
 	}
 	close(c.gone)
 }
+
+// Tell sends what has no answer.
+func (c *Client) Tell(body Body) error { return c.conn.Send(0, body) }
 
 // Gone is closed when the connection has ended.
 func (c *Client) Gone() <-chan struct{} { return c.gone }

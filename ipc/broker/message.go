@@ -1,6 +1,11 @@
 package broker
 
-import "github.com/quintet-os/quintet/ipc"
+import (
+	"encoding/json"
+	"net/netip"
+
+	"github.com/quintet-os/quintet/ipc"
+)
 
 // Body is the content of a message.
 type Body interface{ kind() Kind }
@@ -14,12 +19,33 @@ type (
 		// Domain proves that `quintet run` started the application (its token).
 		Domain string `json:"domain,omitempty"`
 	}
-	// Connect asks for a session with the server of a volume. Descriptor: the
-	// client segment.
+	// Connect asks for a session with the server of a volume or of a network: one of
+	// the two. Descriptor: the client segment.
 	Connect struct {
-		Volume   string       `json:"volume"`
+		Volume   string       `json:"volume,omitempty"`
 		ReadOnly bool         `json:"read_only,omitempty"`
+		Network  string       `json:"network,omitempty"`
 		Geometry ipc.Geometry `json:"geometry"`
+	}
+	// Capturing asks for the frames of a port, in the pcap format, until nobody reads
+	// the file any more. Descriptor: a seqpacket socket, each message on which is some
+	// whole records. The answer is Closed.
+	Capturing struct {
+		Network string `json:"network"`
+		Port    string `json:"port"` // name of the domain, or MAC
+	}
+	// Leased says, as an uplink, what the DHCP server behind it has given for a port, or
+	// that there is no lease any more. There is no answer.
+	Leased struct {
+		MAC       string          `json:"mac"`
+		Interface json.RawMessage `json:"interface,omitempty"` // network.Interface
+		Failed    string          `json:"failed,omitempty"`
+	}
+	// Resolve asks for the addresses of a domain in a network to which the
+	// application has a right.
+	Resolve struct {
+		Network string `json:"network"`
+		Name    string `json:"name"`
 	}
 	// Grant makes memory usable as payload in a session. Descriptor: the memory.
 	Grant struct {
@@ -49,9 +75,14 @@ type (
 	// Connected answers Connect. Descriptors: the server segment, read-only, and
 	// the eventfd that wakes the server.
 	Connected struct {
-		Session  uint64 `json:"session"`
-		ReadOnly bool   `json:"read_only,omitempty"`
-		Limits   Limits `json:"limits"`
+		Session uint64 `json:"session"`
+		// Terms of the session, in the form of the server's kind: storage.Terms or
+		// network.Interface.
+		Terms json.RawMessage `json:"terms,omitempty"`
+	}
+	// Resolved answers Resolve; without addresses, the network has no such domain.
+	Resolved struct {
+		Addresses []netip.Addr `json:"addresses,omitempty"`
 	}
 	// Granted answers Grant: the server has mapped the region.
 	Granted struct{}
@@ -60,6 +91,16 @@ type (
 	// Report answers Control. Descriptor: a memory file with the answer in JSON.
 	Report struct {
 		Bytes int64 `json:"bytes"`
+	}
+	// Lease has an uplink get addresses for a port from the DHCP server behind it, and
+	// keep them until Release. It answers with Leased, now and when they change.
+	Lease struct {
+		MAC  string `json:"mac"`
+		Host string `json:"host"` // name of the domain
+	}
+	// Release has an uplink give a port's addresses back.
+	Release struct {
+		MAC string `json:"mac"`
 	}
 	// Ended says, unasked, that a session is over.
 	Ended struct {
@@ -85,15 +126,27 @@ type (
 		// BlockSize is the unit of requests; a multiple of the device's own.
 		BlockSize int `json:"block_size,omitempty"`
 	}
+	// Counters passes the memory in which a server counts by session. Descriptor: the
+	// memory, writable.
+	Counters struct {
+		Bytes int64 `json:"bytes"`
+	}
+	// Capture makes the active server write the frames of a session to a file, in the
+	// pcap format. Descriptor: that of Capturing. There is no answer.
+	Capture struct {
+		Session uint64 `json:"session"`
+		// Continued: a predecessor has begun the file.
+		Continued bool `json:"continued,omitempty"`
+	}
 	// Session attaches a client. Descriptors: client segment, server segment
 	// (writable), eventfd.
 	Session struct {
 		ID       uint64       `json:"id"`
 		Client   string       `json:"client"`
-		Volume   int          `json:"volume"` // handle
-		ReadOnly bool         `json:"read_only,omitempty"`
-		Limits   Limits       `json:"limits"`
 		Geometry ipc.Geometry `json:"geometry"`
+		// Terms say what the client may do, in the form of the server's kind:
+		// storage.Terms or network.PortConfig.
+		Terms json.RawMessage `json:"terms,omitempty"`
 	}
 	// Region attaches payload memory to a session. Descriptor: the memory.
 	Region struct {
@@ -150,6 +203,11 @@ type (
 		Session uint64 `json:"session"`
 		Region  int    `json:"region"`
 	}
+	// Captured says that nobody reads the file of a Capture any more.
+	Captured struct {
+		Session uint64 `json:"session"`
+		Lost    uint64 `json:"lost,omitempty"` // frames for which the file had no room in time
+	}
 	// Done answers Status, Region and Drop.
 	Done struct{}
 	// SessionFailed says that a client broke the protocol; its session is over.
@@ -159,12 +217,6 @@ type (
 	}
 )
 
-// Limits of one client, enforced by its server.
-type Limits struct {
-	Requests int   `json:"requests,omitempty"` // in flight; zero: as many as it has slots
-	Bytes    int64 `json:"bytes,omitempty"`    // of payload in flight; zero: no limit
-}
-
 // form of a kind: how to make an empty body, and its number of descriptors.
 type form struct {
 	body        func() Body
@@ -172,22 +224,30 @@ type form struct {
 }
 
 var forms = map[Kind]form{
-	"hello":   {func() Body { return new(Hello) }, 0},
-	"connect": {func() Body { return new(Connect) }, 1},
-	"grant":   {func() Body { return new(Grant) }, 1},
-	"close":   {func() Body { return new(Close) }, 0},
-	"control": {func() Body { return new(Control) }, 0},
+	"hello":     {func() Body { return new(Hello) }, 0},
+	"connect":   {func() Body { return new(Connect) }, 1},
+	"grant":     {func() Body { return new(Grant) }, 1},
+	"close":     {func() Body { return new(Close) }, 0},
+	"control":   {func() Body { return new(Control) }, 0},
+	"resolve":   {func() Body { return new(Resolve) }, 0},
+	"leased":    {func() Body { return new(Leased) }, 0},
+	"capturing": {func() Body { return new(Capturing) }, 1},
 
 	"welcome":   {func() Body { return new(Welcome) }, 0},
 	"connected": {func() Body { return new(Connected) }, 2},
 	"granted":   {func() Body { return new(Granted) }, 0},
 	"closed":    {func() Body { return new(Closed) }, 0},
 	"report":    {func() Body { return new(Report) }, 1},
+	"resolved":  {func() Body { return new(Resolved) }, 0},
 	"ended":     {func() Body { return new(Ended) }, 0},
+	"lease":     {func() Body { return new(Lease) }, 0},
+	"release":   {func() Body { return new(Release) }, 0},
 	"refused":   {func() Body { return new(Refused) }, 0},
 
 	"status":   {func() Body { return new(Status) }, 1},
 	"volume":   {func() Body { return new(Volume) }, 1},
+	"counters": {func() Body { return new(Counters) }, 1},
+	"capture":  {func() Body { return new(Capture) }, 1},
 	"session":  {func() Body { return new(Session) }, 3},
 	"region":   {func() Body { return new(Region) }, 1},
 	"pin":      {func() Body { return new(Pin) }, 0},
@@ -198,6 +258,7 @@ var forms = map[Kind]form{
 	"ready":          {func() Body { return new(Ready) }, 0},
 	"active":         {func() Body { return new(Active) }, 0},
 	"pinned":         {func() Body { return new(Pinned) }, 0},
+	"captured":       {func() Body { return new(Captured) }, 0},
 	"done":           {func() Body { return new(Done) }, 0},
 	"session-failed": {func() Body { return new(SessionFailed) }, 0},
 }
@@ -207,7 +268,13 @@ func (*Connect) kind() Kind       { return "connect" }
 func (*Grant) kind() Kind         { return "grant" }
 func (*Close) kind() Kind         { return "close" }
 func (*Control) kind() Kind       { return "control" }
+func (*Leased) kind() Kind        { return "leased" }
+func (*Lease) kind() Kind         { return "lease" }
+func (*Release) kind() Kind       { return "release" }
+func (*Capturing) kind() Kind     { return "capturing" }
+func (*Resolve) kind() Kind       { return "resolve" }
 func (*Welcome) kind() Kind       { return "welcome" }
+func (*Resolved) kind() Kind      { return "resolved" }
 func (*Connected) kind() Kind     { return "connected" }
 func (*Granted) kind() Kind       { return "granted" }
 func (*Closed) kind() Kind        { return "closed" }
@@ -216,6 +283,9 @@ func (*Ended) kind() Kind         { return "ended" }
 func (*Refused) kind() Kind       { return "refused" }
 func (*Status) kind() Kind        { return "status" }
 func (*Volume) kind() Kind        { return "volume" }
+func (*Counters) kind() Kind      { return "counters" }
+func (*Capture) kind() Kind       { return "capture" }
+func (*Captured) kind() Kind      { return "captured" }
 func (*Session) kind() Kind       { return "session" }
 func (*Region) kind() Kind        { return "region" }
 func (*Pin) kind() Kind           { return "pin" }

@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -23,72 +22,6 @@ import (
 
 func TestConformance(t *testing.T) {
 	networktest.Run(t, networktest.New(t).Pair())
-}
-
-// stream sends random bytes until stop is closed, then their hash. If it is paced,
-// a block waits for the other end to have read the one before.
-func stream(c net.Conn, seed uint64, paced bool, stop <-chan struct{}) (sent uint64, err error) {
-	r, sum, block := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}), sha256.New(), make([]byte, 20_000)
-	for {
-		select {
-		case <-stop:
-			if err := binary.Write(c, binary.BigEndian, uint32(0)); err != nil {
-				return sent, err
-			}
-			_, err := c.Write(sum.Sum(nil))
-			return sent, err
-		default:
-		}
-		_, _ = r.Read(block)
-		sum.Write(block)
-		if err := binary.Write(c, binary.BigEndian, uint32(len(block))); err != nil {
-			return sent, err
-		}
-		n, err := c.Write(block)
-		if sent += uint64(n); err != nil {
-			return sent, err
-		}
-		if !paced {
-			continue
-		}
-		if _, err := io.ReadFull(c, block[:1]); err != nil {
-			return sent, err
-		}
-	}
-}
-
-var errHash = errors.New("the hash of what was received is another")
-
-// verify receives what stream sends.
-func verify(c net.Conn, paced bool) (received uint64, err error) {
-	sum := sha256.New()
-	for {
-		var n uint32
-		if err := binary.Read(c, binary.BigEndian, &n); err != nil {
-			return received, err
-		}
-		if n == 0 {
-			break
-		}
-		got, err := io.CopyN(sum, c, int64(n))
-		if received += uint64(got); err != nil {
-			return received, err
-		}
-		if !paced {
-			continue
-		}
-		if _, err := c.Write([]byte{1}); err != nil {
-			return received, err
-		}
-	}
-	want := make([]byte, sha256.Size)
-	if _, err := io.ReadFull(c, want); err != nil {
-		return received, err
-	}
-	if string(want) != string(sum.Sum(nil)) {
-		return received, errHash
-	}
-	return received, nil
 }
 
 // No connection notices that the server has been replaced.
@@ -123,13 +56,13 @@ func replaceUnder(t *testing.T, connections, deaths int, paced bool) {
 		}
 		wg.Go(func() {
 			defer c.Close()
-			if sent, err := stream(c, uint64(n), paced, stop); err != nil {
+			if sent, err := networktest.Stream(c, uint64(n), paced, stop); err != nil {
 				t.Errorf("connection %d after sending %d bytes: %v", n, sent, err)
 			}
 		})
 		wg.Go(func() {
 			defer far.Close()
-			if got, err := verify(far, paced); err != nil {
+			if got, err := networktest.Verify(far, paced); err != nil {
 				t.Errorf("connection %d after receiving %d bytes: %v", n, got, err)
 			}
 		})

@@ -195,24 +195,6 @@ func (s *Stack) loopback(family int) netip.Addr {
 	return netip.IPv4Unspecified()
 }
 
-// LookupNetIP returns the addresses of a name, or of a literal address. Errors
-// are *net.DNSError and those of Config.Lookup.
-func (s *Stack) LookupNetIP(ctx context.Context, name string) ([]netip.Addr, error) {
-	if ip, err := netip.ParseAddr(name); err == nil {
-		return []netip.Addr{ip}, nil
-	}
-	if name == "localhost" {
-		return []netip.Addr{s.loopback(0)}, nil
-	}
-	if s.cfg.Lookup != nil {
-		ips, err := s.cfg.Lookup(ctx, name)
-		if err != nil || len(ips) > 0 {
-			return ips, err
-		}
-	}
-	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
-}
-
 func fullAddress(a netip.AddrPort) (tcpip.FullAddress, tcpip.NetworkProtocolNumber) {
 	protocol := ipv4.ProtocolNumber
 	if a.Addr().Is6() {

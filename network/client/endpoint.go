@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -14,9 +15,10 @@ import (
 )
 
 const (
-	// pollFrames bounds the frames handled between two looks at what waits to be
-	// sent.
-	pollFrames = 64
+	// pollFrames bounds the frames handled before the stack's goroutines get their
+	// turn, and before the next look at what waits to be sent: few enough that the
+	// payload of as many super-segments is still in the caches then.
+	pollFrames = 8
 	// queueMax bounds the packets that wait for room in the send ring. They share
 	// the memory of the sockets' send buffers, so it is these that bound the bytes
 	// and hold up the programs; blocking here would hold up the stack.
@@ -34,9 +36,10 @@ const (
 // endpoint is a link of the TCP/IP stack over a port. It implements
 // stack.LinkEndpoint and stack.GSOEndpoint.
 type endpoint struct {
-	port *Port
-	mac  tcpip.LinkAddress
-	mtu  atomic.Uint32
+	port   *Port
+	mac    tcpip.LinkAddress
+	mtu    atomic.Uint32
+	ignore func(data []byte) bool // frames that the stack is not to see; nil: none
 
 	queueMu sync.Mutex // guards queue and the order of sending; taken before Port.mu
 	queue   queue
@@ -48,12 +51,13 @@ type endpoint struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	err     atomic.Pointer[error] // why the poll loop has ended
+	ended   chan struct{}         // closed then
 
 	dropped atomic.Uint64 // packets for which there was no room
 }
 
 func newEndpoint(port *Port, mac network.MAC, mtu int) *endpoint {
-	e := &endpoint{port: port, mac: tcpip.LinkAddress(mac[:])}
+	e := &endpoint{port: port, mac: tcpip.LinkAddress(mac[:]), ended: make(chan struct{})}
 	e.mtu.Store(uint32(mtu))
 	return e
 }
@@ -63,6 +67,7 @@ func (e *endpoint) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	e.cancel = cancel
 	e.running.Go(func() {
+		defer close(e.ended)
 		if err := e.run(ctx); ctx.Err() == nil {
 			e.err.Store(&err)
 		}
@@ -77,17 +82,22 @@ func (e *endpoint) run(ctx context.Context) error {
 			return err
 		}
 		e.flush()
-		if n == 0 {
-			if err := e.port.Wait(ctx); err != nil {
-				return err
-			}
+		if n > 0 {
+			// The frames are in the queues of connections. The stack's goroutines, and
+			// then the program's, take them from there, and should do so here and now
+			// instead of on another thread that has to be woken for it.
+			runtime.Gosched()
+			continue
+		}
+		if err := e.port.Wait(ctx); err != nil {
+			return err
 		}
 	}
 }
 
 // receive hands a frame to the stack, in memory that nobody else can change.
 func (e *endpoint) receive(data []byte, o network.Offload) {
-	if len(data) < header.EthernetMinimumSize {
+	if len(data) < header.EthernetMinimumSize || e.ignore != nil && e.ignore(data) {
 		return
 	}
 	first := len(data)

@@ -1,8 +1,8 @@
 package client
 
 import (
-	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"runtime"
 
@@ -17,6 +17,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"github.com/quintet-os/quintet/network"
+	"github.com/quintet-os/quintet/network/dns"
 )
 
 const (
@@ -38,8 +39,11 @@ type Config struct {
 	Addresses []netip.Prefix
 	// Gateways are the routers of last resort, at most one of each family.
 	Gateways []netip.Addr
-	// Lookup resolves names; nil knows none. Literal addresses never reach it.
-	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+	// Names are those of the network's domains; nil knows none.
+	Names dns.Names
+	// Resolvers are asked, over the stack itself, about all other names; none: there
+	// are no others.
+	Resolvers []netip.AddrPort
 	// Forward makes the stack a router; nil for a host.
 	Forward *Forwarder
 }
@@ -47,9 +51,10 @@ type Config struct {
 // Stack is a TCP/IP stack of this process on one port. All methods may be called
 // from any goroutine.
 type Stack struct {
-	cfg   Config
-	stack *stack.Stack
-	link  *endpoint
+	cfg      Config
+	stack    *stack.Stack
+	link     *endpoint
+	resolver *net.Resolver
 }
 
 // NewStack starts a stack on a port, which it takes over. Errors are KindConfig.
@@ -60,6 +65,7 @@ func NewStack(port *Port, cfg Config) (*Stack, error) {
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 		HandleLocal:        cfg.Forward == nil, // a router takes any address for its own, and would keep all it sends
 	})
+	s.resolver = s.newResolver()
 	if err := s.configure(); err != nil {
 		s.stack.Close()
 		return nil, &network.Error{Kind: network.KindConfig, Detail: err.Error()}
@@ -81,6 +87,7 @@ func (s *Stack) configure() error {
 		}
 	}
 	if s.cfg.Forward != nil {
+		s.link.ignore = s.strange
 		if err := s.forward(s.cfg.Forward); err != nil {
 			return err
 		}
@@ -128,6 +135,9 @@ func (s *Stack) Addresses() []netip.Prefix { return s.cfg.Addresses }
 
 // Err is nil while the link works, and then the error that ended it.
 func (s *Stack) Err() error { return s.link.Err() }
+
+// Ended is closed when the link has ended, of itself or by Close.
+func (s *Stack) Ended() <-chan struct{} { return s.link.ended }
 
 // Dropped is the number of packets for which there was no room on their way out.
 func (s *Stack) Dropped() uint64 { return s.link.dropped.Load() }

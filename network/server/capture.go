@@ -11,6 +11,8 @@ const (
 	// captureBytesMax bounds what a capture holds before it is taken.
 	captureBytesMax = 8 << 20
 	pcapMagicNs     = 0xa1b23c4d
+	pcapHeaderBytes = 24
+	pcapRecordBytes = 16
 	pcapEthernet    = 1
 )
 
@@ -23,6 +25,7 @@ type Capture struct {
 
 	epoch time.Time
 	buf   []byte
+	begun bool // the header of the file has been taken
 }
 
 // NewCapture returns a capture that begins with the header of a file. Epoch is
@@ -38,16 +41,39 @@ func NewCapture(epoch time.Time) *Capture {
 	return t
 }
 
-// Take returns what was collected since the last call, for the caller to keep.
-func (t *Capture) Take() []byte {
-	b := t.buf
-	t.buf = nil
-	return b
+// Take takes whole records of what was collected, in order: as many as have up to limit
+// bytes, and one at least if there is any. They are valid until the next call.
+func (t *Capture) Take(limit int) []byte {
+	n := 0
+	for n < len(t.buf) {
+		size := t.size(n)
+		if n > 0 && n+size > limit {
+			break
+		}
+		n += size
+	}
+	taken := t.buf[:n:n]
+	if t.buf = t.buf[n:]; len(t.buf) == 0 {
+		t.buf = nil
+	}
+	t.begun = t.begun || n > 0
+	return taken
+}
+
+// Skip leaves out the header of the file, which a predecessor has written.
+func (t *Capture) Skip() { t.buf, t.begun = nil, true }
+
+// size is that of the record, or of the file's header, at an offset of buf.
+func (t *Capture) size(at int) int {
+	if at == 0 && !t.begun {
+		return pcapHeaderBytes
+	}
+	return pcapRecordBytes + int(binary.LittleEndian.Uint32(t.buf[at+8:]))
 }
 
 func (t *Capture) record(now time.Duration, headers, payload []byte, o network.Offload) {
 	n := len(headers) + len(payload)
-	if len(t.buf)+16+n > captureBytesMax {
+	if len(t.buf)+pcapRecordBytes+n > captureBytesMax {
 		t.Lost++
 		return
 	}

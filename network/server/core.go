@@ -27,6 +27,7 @@ type Core struct {
 	draining bool
 	now      time.Duration
 	units    int // of work left in this step
+	total    uint64
 	frame    frame
 }
 
@@ -126,6 +127,7 @@ func (c *Core) serve(p *port) (worked bool) {
 	}
 	c.publish()
 	p.send.Release(done)
+	c.total += uint64(done)
 	if err := p.error(); err != nil {
 		c.fail(p, err)
 	}
@@ -169,6 +171,9 @@ func (c *Core) fail(p *port, err error) {
 		c.Failed(p.session, p.session.Err())
 	}
 }
+
+// Total is the number of frames taken from all ports.
+func (c *Core) Total() uint64 { return c.total }
 
 // Counters returns those of a port.
 func (c *Core) Counters(s *ipc.Session) (network.Counters, bool) {

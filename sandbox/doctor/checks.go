@@ -33,6 +33,7 @@ var checks = []check{
 	{"loop devices", false, "tests of volumes on block devices", opens("/dev/loop-control", os.O_RDWR, Missing, "run those tests as root, with the loop module loaded")},
 	{"KVM", false, "virtual machines as clients", opens("/dev/kvm", os.O_RDWR, Missing, "join the group kvm; enable virtualisation in the firmware or the host")},
 	{"TAP", false, "network uplinks on a TAP device", opens("/dev/net/tun", os.O_RDWR, Missing, "load the tun module, and run as root or own the device (ip tuntap add mode tap user NAME)")},
+	{"ping sockets", false, "echo requests through a user uplink", works(Degraded, "sysctl net.ipv4.ping_group_range='0 2147483647'", pingSocket)},
 	{"AF_XDP", false, "network uplinks at the full rate of an adapter", works(Missing, "run as root (CAP_NET_RAW, CAP_BPF); use a kernel with CONFIG_XDP_SOCKETS", unix.XDPSupported)},
 }
 
@@ -99,6 +100,14 @@ func ownPidfd() error {
 		return err
 	}
 	return p.Close()
+}
+
+func pingSocket() error {
+	f, err := unix.OpenPing(false)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func userNamespaces(string) (State, string, string) {

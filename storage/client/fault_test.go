@@ -9,7 +9,6 @@ import (
 	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/client"
 	"github.com/quintet-os/quintet/storage/device"
-	"github.com/quintet-os/quintet/storage/server"
 	"github.com/quintet-os/quintet/storage/storagetest"
 )
 
@@ -94,7 +93,7 @@ func TestFaultStrikesItsRequestsOnly(t *testing.T) {
 	for name, f := range faults {
 		t.Run(name, func(t *testing.T) {
 			path, strike, mend := f.open(t)
-			s := storagetest.Start(t, server.Limits{}, file(path, device.Options{}))
+			s := storagetest.Start(t, storage.Limits{}, file(path, device.Options{}))
 			v := s.Connect(storagetest.Grant{}).Volumes[0]
 			everyStripe(t, v, storage.OpRead, storage.KindOK)
 			strike()

@@ -11,7 +11,6 @@ import (
 	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/client"
 	"github.com/quintet-os/quintet/storage/device"
-	"github.com/quintet-os/quintet/storage/server"
 	"github.com/quintet-os/quintet/storage/storagetest"
 )
 
@@ -34,7 +33,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	r := &rig{t: t, data: make([]byte, volumeBytes)}
-	r.server = storagetest.Start(t, server.Limits{}, func() (storage.Device, error) {
+	r.server = storagetest.Start(t, storage.Limits{}, func() (storage.Device, error) {
 		memory, err := device.NewMemory(r.data, testBlock, 256)
 		r.device = device.Tamper(memory)
 		return r.device, err

@@ -7,7 +7,6 @@ import (
 	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/conformance"
 	"github.com/quintet-os/quintet/storage/device"
-	"github.com/quintet-os/quintet/storage/server"
 	"github.com/quintet-os/quintet/storage/storagetest"
 )
 
@@ -45,12 +44,12 @@ func TestConformance(t *testing.T) {
 		"buffered file":        file(image(t), device.Options{Buffered: true}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := storagetest.Start(t, server.Limits{}, open)
+			s := storagetest.Start(t, storage.Limits{}, open)
 			conformance.Run(t, s.Connect(storagetest.Grant{}).Volumes[0])
 		})
 	}
 	t.Run("loop device", func(t *testing.T) {
-		s := storagetest.Start(t, server.Limits{}, file(storagetest.LoopDevice(t, image(t)), device.Options{}))
+		s := storagetest.Start(t, storage.Limits{}, file(storagetest.LoopDevice(t, image(t)), device.Options{}))
 		conformance.Run(t, s.Connect(storagetest.Grant{}).Volumes[0])
 	})
 }
@@ -59,7 +58,7 @@ func TestConformance(t *testing.T) {
 // one session. Another, that may write only one of them, sees the same contents
 // and is refused changes of the other.
 func TestTwoVolumesTwoSessions(t *testing.T) {
-	s := storagetest.Start(t, server.Limits{}, memory(512), file(image(t), device.Options{}))
+	s := storagetest.Start(t, storage.Limits{}, memory(512), file(image(t), device.Options{}))
 	both := s.Connect(storagetest.Grant{Volume: 0}, storagetest.Grant{Volume: 1})
 	t.Run("conformance", func(t *testing.T) {
 		for _, v := range both.Volumes {

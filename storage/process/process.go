@@ -1,239 +1,135 @@
-// Package process runs the storage server's core as a process of its own: it
-// receives volumes and sessions from the supervisor, waits as a warm standby,
-// takes over when told to, and drives the core with package ipc's loop.
+// Package process is the storage server as a service of package ipc/process: it
+// receives volumes, fences them at a takeover, and drives storage/server's core.
 //
-// Invariants:
-//   - A standby maps everything and writes nothing that is shared. It touches
-//     devices only after Activate, and the sessions of a volume only after it holds
-//     the lock of its device (see package storage/device on the fence).
-//   - A session's memory is unmapped only when no device operation uses it.
+// Invariant: a process touches a device only after Activate, and the sessions of a
+// volume only after it holds the lock of its device (see package storage/device on
+// the fence).
 //
-// Everything runs on one locked thread, except a reader of the control
-// connection and those who wait for fences, which only pass messages on. There
-// are no locks.
-//
-// Trust: the supervisor is trusted. Clients' memory is checked by packages shm
-// and ipc, clients' requests by the core.
+// Everything runs on the loop's thread, except those who wait for fences, which
+// only pass a message on. There are no locks.
 package process
 
 import (
-	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"runtime"
 	"time"
 
-	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
-	"github.com/quintet-os/quintet/ipc/shm"
+	"github.com/quintet-os/quintet/ipc/process"
+	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/server"
 )
 
-const (
-	// inboxMax bounds the control messages read ahead.
-	inboxMax = 64
-	// fencesMax bounds the fences waited for at a time: each takes a thread.
-	fencesMax = 16
-	// tellMax is how long a takeover may take to answer what was in flight.
-	tellMax = 5 * time.Millisecond
-)
+// fencesMax bounds the fences waited for at a time: each takes a thread.
+const fencesMax = 16
 
-// Process is one storage server process.
-type Process struct {
-	conn       *broker.Conn
-	set        *ipc.Sessions
-	core       *server.Core
-	loop       *ipc.Loop
-	status     broker.StatusWords
-	total      server.Counters // already added to status
-	volumes    map[int]*volume
-	sessions   map[uint64]*session
-	active     bool
-	pardon     bool          // the last server was killed from outside
-	takeover   broker.Active // of this process, as far as it has come
-	fencing    int           // volumes that wait for their fence
-	attachedAt time.Duration // by the loop's clock, when the last had got it
-	told       bool          // the supervisor knows of the takeover
-	stop       context.CancelFunc
-
-	draining, final bool
-	err             error
+// service is the storage server's part of a process.
+type service struct {
+	*server.Core
+	process  *process.Process
+	volumes  map[int]*volume
+	sessions map[*process.Session]*session
+	fencing  int             // volumes that wait for their fence
+	counted  server.Counters // already added to the status
 }
 
-// Run serves until the supervisor drains the server, or has gone and nobody asks
-// for anything any more. degraded is reported to the supervisor.
+// session is a session with what it may do.
+type session struct {
+	storage.Terms
+	volume *volume
+}
+
+// Run serves volumes until the supervisor drains the server, or has gone.
+// degraded is reported to the supervisor.
 func Run(conn *broker.Conn, degraded []string) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	set := ipc.NewSessions()
-	p := &Process{
-		conn: conn, set: set, core: server.NewCore(set),
-		volumes: make(map[int]*volume), sessions: make(map[uint64]*session), stop: stop,
-	}
-	p.core.Failed, p.core.Pinned = p.failed, p.pinned
-	var err error
-	if p.loop, err = ipc.NewLoop(ipc.LoopConfig{Core: p, Sessions: set, Beat: p.beat}); err != nil {
-		return err
-	}
-	if err := conn.Send(0, &broker.Ready{Degraded: degraded}); err != nil {
-		return err
-	}
-	if err := p.standBy(); err != nil || !p.active {
-		return err
-	}
-	inbox := make(chan broker.Message, inboxMax)
-	go read(conn, inbox)
-	go func() {
-		for m := range inbox {
-			p.loop.Post(func() { p.handle(m) })
-		}
-		p.loop.Post(p.stop) // the supervisor has gone, and with it whoever would replace this process
-	}()
-	if err := p.loop.Run(ctx); err != nil {
-		return err
-	}
-	p.flush()
-	return p.err
+	return process.Run(conn, degraded, func(p *process.Process, set *ipc.Sessions) process.Service {
+		s := &service{Core: server.NewCore(set), process: p, volumes: map[int]*volume{}, sessions: map[*process.Session]*session{}}
+		s.Core.Failed, s.Core.Pinned = p.SessionFailed, s.pinned
+		return s
+	})
 }
 
-// standBy takes what the supervisor hands over, until it says Activate. It waits
-// in the kernel, not in the netpoller: the way from there to a locked thread
-// takes two more wake-ups.
-func (p *Process) standBy() error {
-	for !p.active && p.err == nil {
-		if err := p.conn.WaitReadable(); err != nil {
-			return err
-		}
-		m, err := p.conn.Receive()
-		if err != nil || p.draining {
-			return nil // a standby without a supervisor has no purpose
-		}
-		p.handle(m)
-	}
-	return p.err
-}
-
-// read passes messages on until the supervisor has gone.
-func read(conn *broker.Conn, inbox chan<- broker.Message) {
-	defer close(inbox)
-	for {
-		m, err := conn.Receive()
-		if err != nil {
-			return
-		}
-		inbox <- m
-	}
-}
-
-// Step implements ipc.Core.
-func (p *Process) Step(now time.Duration) bool {
-	worked := p.core.Step(now)
-	if p.draining && p.core.Drained() {
-		p.drained()
-	}
-	return worked
-}
-
-// handle does what the supervisor says. An error ends the process.
-func (p *Process) handle(m broker.Message) {
-	var err error
+// Take implements process.Service.
+func (s *service) Take(m *broker.Message) (taken bool, err error) {
 	switch body := m.Body.(type) {
-	case *broker.Status:
-		if err = p.takeStatus(m.FDs[0]); err == nil {
-			err = p.conn.Send(m.Ref, &broker.Done{})
-		}
 	case *broker.Volume:
-		err = p.addVolume(body, m.FDs[0])
-	case *broker.Session:
-		err = p.addSession(body, m.FDs)
-	case *broker.Region:
-		if err = p.addRegion(body, m.FDs[0]); err == nil {
-			err = p.conn.Send(m.Ref, &broker.Done{})
-		}
+		return true, s.addVolume(body, m.FDs[0])
 	case *broker.Pin:
-		p.pin(body)
-	case *broker.Drop:
-		p.drop(body.Session, m.Ref)
-	case *broker.Activate:
-		p.pardon = body.Pardon
-		p.activate(body.Generation)
-	case *broker.Drain:
-		p.draining, p.final = true, body.Final
-		p.core.Drain()
-	default:
-		m.CloseFDs()
-		err = errors.New("the supervisor sent what it must not")
+		s.pin(body)
+		return true, nil
 	}
-	if err != nil {
-		p.fail(err)
-	}
+	return false, nil
 }
 
-// fail ends the process with an error.
-func (p *Process) fail(err error) {
-	if p.err == nil {
-		p.err = err
-		p.stop()
+// Prepare implements process.Service.
+func (s *service) Prepare(of *process.Session) error {
+	each := &session{}
+	if err := json.Unmarshal(of.Body.Terms, &each.Terms); err != nil {
+		return fmt.Errorf("terms of session %d: %w", of.Body.ID, err)
 	}
+	if each.volume = s.volumes[each.Volume]; each.volume == nil {
+		return fmt.Errorf("session %d is of a volume that is not here", of.Body.ID)
+	}
+	s.sessions[of] = each
+	s.PrepareSession(of.IPC, each.grants(), each.Limits)
+	if each.volume.fenced {
+		return s.process.Attach(of)
+	}
+	return nil
 }
 
-func (p *Process) takeStatus(fd int) error {
-	segment, err := shm.Open(fd, broker.StatusBytes, true)
-	if err != nil {
-		return err
-	}
-	if err := segment.CloseFD(); err != nil {
-		return err
-	}
-	p.status, err = broker.ViewStatus(segment.Mem)
-	return err
+func (s *session) grants() []server.Grant {
+	return []server.Grant{{Volume: s.volume.served, ReadOnly: s.ReadOnly}}
 }
 
-// activate takes over the devices, and the sessions of each as soon as it is
+// Serve implements process.Service. The volume is fenced.
+func (s *service) Serve(of *process.Session) error {
+	each := s.sessions[of]
+	s.AddSession(of.IPC, each.grants(), each.Limits)
+	return nil
+}
+
+// Activate takes over the devices, and the sessions of each as soon as it is
 // fenced: a slow device keeps only its own clients waiting.
-func (p *Process) activate(generation uint64) {
-	p.active = true
-	p.takeover = broker.Active{Generation: generation, ReceivedNs: time.Now().UnixNano()}
-	p.fencing = len(p.volumes)
+func (s *service) Activate() {
+	s.fencing = len(s.volumes)
 	workers := make(chan struct{}, fencesMax)
-	for _, v := range p.volumes {
+	for _, v := range s.volumes {
 		if v.file == nil {
-			p.fenced(v, nil)
+			s.fenced(v, nil)
 			continue
 		}
 		if granted, err := v.file.TryFence(); granted || err != nil {
-			p.fenced(v, err)
+			s.fenced(v, err)
 			continue
 		}
 		go func() {
 			workers <- struct{}{}
 			err := v.file.Fence()
 			<-workers
-			p.loop.Post(func() { p.fenced(v, err) })
+			s.process.Loop().Post(func() { s.fenced(v, err) })
 		}()
+	}
+	if s.fencing == 0 {
+		s.process.Recovered()
 	}
 }
 
 // fenced serves a volume: no I/O of the dead server is in flight any more.
-func (p *Process) fenced(v *volume, err error) {
+func (s *service) fenced(v *volume, err error) {
 	if err != nil {
-		p.fail(fmt.Errorf("volume %s: %w", v.name, err))
+		s.process.Fail(fmt.Errorf("volume %s: %w", v.name, err))
 		return
 	}
-	p.takeover.FencedNs = time.Now().UnixNano()
+	s.process.Fenced()
 	v.fenced = true
-	for _, s := range p.sessions {
-		if s.volume != v {
+	for of, each := range s.sessions {
+		if each.volume != v {
 			continue
 		}
-		if p.pardon {
-			s.ipc.Pardon()
-		}
-		if err := p.attach(s); err != nil {
-			p.fail(err)
+		if err := s.process.Attach(of); err != nil {
+			s.process.Fail(err)
 			return
 		}
 	}
@@ -242,72 +138,45 @@ func (p *Process) fenced(v *volume, err error) {
 	for _, do := range late {
 		do()
 	}
-	p.fencing--
-	p.takeover.AttachedNs, p.attachedAt = time.Now().UnixNano(), p.loop.Now()
+	if s.fencing--; s.fencing == 0 {
+		s.process.Recovered()
+	}
 }
 
-// tell reports the takeover once what the dead server left in flight has been
-// answered, or has had tellMax: the supervisor then starts the next standby, and
-// those who wait for replies come first.
-func (p *Process) tell(now time.Duration) {
-	if p.told || p.fencing > 0 || now-p.attachedAt < tellMax && !p.core.Drained() {
+// Settled implements process.Service.
+func (s *service) Settled() bool { return s.Core.Drained() }
+
+// Remove implements process.Service.
+func (s *service) Remove(of *process.Session, done func()) {
+	v := s.sessions[of].volume
+	delete(s.sessions, of)
+	if s.process.Active() && !v.fenced {
+		// A dead server's I/O may still be using the memory.
+		v.late = append(v.late, func() { s.RemoveSession(of.IPC, done) })
 		return
 	}
-	p.told = true
-	p.takeover.AnsweredNs = time.Now().UnixNano()
-	p.report(&p.takeover)
+	s.RemoveSession(of.IPC, done)
 }
 
-// beat is called by the loop: it shows that the server lives, and what it has
-// done since the last time.
-func (p *Process) beat(now time.Duration) {
-	p.tell(now)
-	p.flush()
-	p.status.Beat()
+// Count implements process.Service.
+func (s *service) Count(_ time.Duration, status broker.StatusWords) {
+	total := s.Total()
+	status.Add(broker.CountRequests, total.Requests-s.counted.Requests)
+	status.Add(broker.CountReplayed, total.Replayed-s.counted.Replayed)
+	status.Add(broker.CountRead, total.BytesRead-s.counted.BytesRead)
+	status.Add(broker.CountWritten, total.BytesWritten-s.counted.BytesWritten)
+	status.Add(broker.CountErrors, total.Errors-s.counted.Errors)
+	s.counted = total
 }
 
-// flush adds what the core has counted since the last call to the status.
-func (p *Process) flush() {
-	total := p.core.Total()
-	p.status.Add(broker.CountRequests, total.Requests-p.total.Requests)
-	p.status.Add(broker.CountReplayed, total.Replayed-p.total.Replayed)
-	p.status.Add(broker.CountRead, total.BytesRead-p.total.BytesRead)
-	p.status.Add(broker.CountWritten, total.BytesWritten-p.total.BytesWritten)
-	p.status.Add(broker.CountErrors, total.Errors-p.total.Errors)
-	p.total = total
-}
-
-// drained ends the process once nothing is left to do. Without a successor the
-// sessions end too.
-func (p *Process) drained() {
-	if p.final {
-		for _, s := range p.sessions {
-			if !s.attached {
-				continue // the supervisor ends it
-			}
-			s.ipc.Fail(ipc.ReasonShutdown, "")
-			s.ipc.WakeClient()
-		}
+// pin prepares a standby. A server that takes over has no time for it.
+func (s *service) pin(body *broker.Pin) {
+	if of := s.process.Session(body.Session); of != nil && !s.process.Active() {
+		s.PinRegion(of.IPC, body.Region)
 	}
-	p.stop()
-}
-
-// failed reports a session whose client broke the protocol.
-func (p *Process) failed(s *ipc.Session, reason error) {
-	p.report(&broker.SessionFailed{Session: s.ID, Reason: reason.Error()})
 }
 
 // pinned reports a region that standbys are to pin too.
-func (p *Process) pinned(s *ipc.Session, region int) {
-	p.report(&broker.Pinned{Session: s.ID, Region: region})
-}
-
-// report tells the supervisor something. One that has gone is noticed by read.
-func (p *Process) report(body broker.Body) { _ = p.conn.Send(0, body) }
-
-// closeAll closes descriptors and returns err, for the ways out of a function
-// that has taken them over.
-func closeAll(err error, fds ...int) error {
-	unix.CloseAll(fds)
-	return err
+func (s *service) pinned(of *ipc.Session, region int) {
+	s.process.Report(&broker.Pinned{Session: of.ID, Region: region})
 }

@@ -9,12 +9,11 @@ import (
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/device"
-	"github.com/quintet-os/quintet/storage/server"
 )
 
 func TestTypedRefusals(t *testing.T) {
 	b := newBench(t)
-	c, reader := b.connect(false, server.Limits{}), b.connect(true, server.Limits{})
+	c, reader := b.connect(false, storage.Limits{}), b.connect(true, storage.Limits{})
 	cases := map[string]struct {
 		client *tester
 		r      storage.Request
@@ -47,7 +46,7 @@ func TestMalformedEndsThatSessionOnly(t *testing.T) {
 	b := newBench(t)
 	var failed []uint64
 	b.core.Failed = func(s *ipc.Session, err error) { failed = append(failed, s.ID) }
-	hostile, good := b.connect(false, server.Limits{}), b.connect(false, server.Limits{})
+	hostile, good := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
 	hostile.raw(&ipc.Words{0xff})
 	call := good.start(read(0, 0))
 	b.settle()
@@ -65,7 +64,7 @@ func TestMalformedEndsThatSessionOnly(t *testing.T) {
 
 func TestOverlapWaitsForTheAnswer(t *testing.T) {
 	b := newBench(t)
-	c, other := b.connect(false, server.Limits{}), b.connect(false, server.Limits{})
+	c, other := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
 	b.hold()
 	first := c.start(write(0, 0))
 	b.settle()
@@ -94,7 +93,7 @@ func TestOverlapWaitsForTheAnswer(t *testing.T) {
 
 func TestLimitsMakeWait(t *testing.T) {
 	b := newBench(t)
-	c := b.connect(false, server.Limits{Requests: 2, Bytes: 4 * blockBytes})
+	c := b.connect(false, storage.Limits{Requests: 2, Bytes: 4 * blockBytes})
 	b.hold()
 	var calls []*ipc.Call
 	for i := range int64(5) {
@@ -131,7 +130,7 @@ func TestLimitsMakeWait(t *testing.T) {
 // client with one request is served though another keeps all its slots full.
 func TestGreedySessionDoesNotStarve(t *testing.T) {
 	b := newBench(t)
-	greedy, polite := b.connect(false, server.Limits{}), b.connect(false, server.Limits{})
+	greedy, polite := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
 	b.hold()
 	keep := func() {
 		for greedy.ipc.Inspect().InFlight < geometry.Slots {
@@ -156,7 +155,7 @@ func TestGreedySessionDoesNotStarve(t *testing.T) {
 
 func TestUnknownRegionIsWaitedFor(t *testing.T) {
 	b := newBench(t)
-	c := b.connect(false, server.Limits{})
+	c := b.connect(false, storage.Limits{})
 	r := read(0, 0)
 	r.Region = 9
 	early := c.start(r)
@@ -177,7 +176,7 @@ func TestUnknownRegionIsWaitedFor(t *testing.T) {
 
 func TestRegionStaysUntilItsLastOperation(t *testing.T) {
 	b := newBench(t)
-	c := b.connect(false, server.Limits{})
+	c := b.connect(false, storage.Limits{})
 	b.hold()
 	call := c.start(read(0, 0))
 	b.settle()
@@ -196,7 +195,7 @@ func TestRegionStaysUntilItsLastOperation(t *testing.T) {
 
 func TestSessionStaysUntilItsLastOperation(t *testing.T) {
 	b := newBench(t)
-	c, other := b.connect(false, server.Limits{}), b.connect(false, server.Limits{})
+	c, other := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
 	b.hold()
 	inflight, blocked := c.start(write(0, 0)), c.start(write(0, 1))
 	b.settle()
@@ -219,7 +218,7 @@ func TestSessionStaysUntilItsLastOperation(t *testing.T) {
 
 func TestDeviceErrorStrikesItsRequestOnly(t *testing.T) {
 	b := newBench(t)
-	c := b.connect(false, server.Limits{})
+	c := b.connect(false, storage.Limits{})
 	b.device.Decide = func(op *storage.Operation) device.Verdict {
 		if op.Offset == 2*blockBytes {
 			return device.Verdict{Kind: storage.KindIO, Errno: unix.EIO}
@@ -250,7 +249,7 @@ func TestDeviceErrorStrikesItsRequestOnly(t *testing.T) {
 // read of the same block, not begun, must wait until it has been executed again.
 func TestSuccessorRunsWhatWasBegunFirst(t *testing.T) {
 	b := newBench(t)
-	reader, writer := b.connect(false, server.Limits{}), b.connect(false, server.Limits{})
+	reader, writer := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
 	b.hold()
 	writer.fill(0, 'A')
 	begun := writer.start(write(0, 0))
@@ -279,7 +278,7 @@ func TestSuccessorRunsWhatWasBegunFirst(t *testing.T) {
 // three times; others of its session are served.
 func TestPoisonIsRefused(t *testing.T) {
 	b := newBench(t)
-	c := b.connect(false, server.Limits{})
+	c := b.connect(false, storage.Limits{})
 	poison, good := c.start(write(0, 0)), (*ipc.Call)(nil)
 	deaths := 0
 	for ; !poison.Done(); deaths++ {
@@ -314,7 +313,7 @@ func TestPoisonIsRefused(t *testing.T) {
 // crash it, the server still executes the request it was at.
 func TestPardonedDeathsBlameNobody(t *testing.T) {
 	b := newBench(t)
-	c := b.connect(false, server.Limits{})
+	c := b.connect(false, storage.Limits{})
 	innocent := c.start(write(0, 0))
 	b.pardon = true
 	for range 2 * storage.AttemptsMax {
@@ -331,7 +330,7 @@ func TestPardonedDeathsBlameNobody(t *testing.T) {
 
 func TestDrain(t *testing.T) {
 	b := newBench(t)
-	c := b.connect(false, server.Limits{})
+	c := b.connect(false, storage.Limits{})
 	b.hold()
 	inflight := c.start(read(0, 0))
 	b.settle()

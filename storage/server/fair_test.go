@@ -6,7 +6,6 @@ import (
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/device"
-	"github.com/quintet-os/quintet/storage/server"
 )
 
 // other sends a request to the second volume.
@@ -27,12 +26,12 @@ func room(d *device.Tampered, n int) {
 // volume, before and behind, is answered.
 func TestOneVolumeHoldsUpNoOther(t *testing.T) {
 	for name, c := range map[string]struct {
-		limits   server.Limits
+		limits   storage.Limits
 		room     int
 		inflight int
 	}{
-		"limit":       {server.Limits{Requests: 2}, 64, 2},
-		"full device": {server.Limits{}, 3, 3},
+		"limit":       {storage.Limits{Requests: 2}, 64, 2},
+		"full device": {storage.Limits{}, 3, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -70,7 +69,7 @@ func TestManySessionsOnOneSlowVolume(t *testing.T) {
 	var clients []*tester
 	var slow []*ipc.Call
 	for range 100 {
-		c := b.connect(false, server.Limits{})
+		c := b.connect(false, storage.Limits{})
 		clients = append(clients, c)
 		for i := range geometry.Slots - 1 {
 			slow = append(slow, c.start(read(int64(i), int64(i))))
@@ -94,7 +93,7 @@ func TestManySessionsOnOneSlowVolume(t *testing.T) {
 // that only waits, so it is not touched afterwards.
 func TestRegionRevokedUnderAWaitingRequest(t *testing.T) {
 	b := newBench(t)
-	c, reader := b.connect(false, server.Limits{Requests: 1}), b.connect(false, server.Limits{})
+	c, reader := b.connect(false, storage.Limits{Requests: 1}), b.connect(false, storage.Limits{})
 	b.hold()
 	flush := c.start(storage.Request{Op: storage.OpFlush})
 	b.settle()
@@ -119,7 +118,7 @@ func TestRegionRevokedUnderAWaitingRequest(t *testing.T) {
 // that is gone since ends its session, at once, and holds up nobody.
 func TestSuccessorRefusesARevokedRegion(t *testing.T) {
 	b := newBench(t)
-	c, good := b.connect(false, server.Limits{}), b.connect(false, server.Limits{})
+	c, good := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
 	b.hold()
 	c.start(write(0, 0))
 	b.settle()
@@ -145,7 +144,7 @@ func TestFairness(t *testing.T) {
 		waitMax = depth + 2*8
 	)
 	b := newBench(t)
-	small, large, modest := b.connect(false, server.Limits{}), b.connect(false, server.Limits{}), b.connect(false, server.Limits{})
+	small, large, modest := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
 	room(b.device, depth)
 	served := map[*tester]int{}
 	keep := func(c *tester, r storage.Request, calls []*ipc.Call) []*ipc.Call {

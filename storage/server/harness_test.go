@@ -48,7 +48,7 @@ type tester struct {
 	region         []byte
 	doorbell       int
 	readOnly       bool
-	limits         server.Limits
+	limits         storage.Limits
 }
 
 func newBench(t *testing.T) *bench {
@@ -97,7 +97,7 @@ func (b *bench) attach(c *tester) {
 
 var geometry = ipc.Geometry{Slots: 64}
 
-func (b *bench) connect(readOnly bool, limits server.Limits) *tester {
+func (b *bench) connect(readOnly bool, limits storage.Limits) *tester {
 	b.t.Helper()
 	c := &tester{t: b.t, b: b, readOnly: readOnly, limits: limits, region: make([]byte, regionBytes),
 		client: make([]byte, geometry.ClientBytes()), server: make([]byte, geometry.ServerBytes())}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/storage"
-	"github.com/quintet-os/quintet/storage/server"
 )
 
 // pinner is a device that says what is attached to it, as buffer 7.
@@ -32,7 +31,7 @@ func TestRegionIsPinnedOnceItIsUsed(t *testing.T) {
 	}
 	var pinned []int
 	b.core.Pinned = func(_ *ipc.Session, region int) { pinned = append(pinned, region) }
-	c := b.connect(false, server.Limits{})
+	c := b.connect(false, storage.Limits{})
 	const piece = regionBytes / 4
 	for range 6 {
 		call := c.start(storage.Request{Op: storage.OpRead, Length: piece})
@@ -55,7 +54,7 @@ func TestRegionIsPinnedOnceItIsUsed(t *testing.T) {
 	if p.attached != 0 {
 		t.Errorf("%d regions attached after all were revoked", p.attached)
 	}
-	other := b.connect(false, server.Limits{})
+	other := b.connect(false, storage.Limits{})
 	call := other.start(read(0, 0))
 	b.settle()
 	other.want(call, storage.KindOK)

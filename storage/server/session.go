@@ -5,13 +5,6 @@ import (
 	"github.com/quintet-os/quintet/storage"
 )
 
-// Limits bound what one session has in flight on one volume. A request beyond
-// them waits.
-type Limits struct {
-	Requests int
-	Bytes    int64
-}
-
 // Default limits.
 const (
 	LimitRequestsDefault = 256
@@ -63,7 +56,7 @@ func (g *grant) full(r *storage.Request) bool {
 type session struct {
 	ipc      *ipc.Session
 	grants   []grant
-	limits   Limits
+	limits   storage.Limits
 	regions  map[int]*region
 	queued   int    // grants with a queue
 	told     bool   // its failure has been reported
@@ -157,7 +150,7 @@ func (r *region) release() {
 // AddSession serves an attached session from the next Step on. Sessions that a
 // dead server left on a volume are all added before the first Step that serves
 // any of them. A limit that is zero means the default.
-func (c *Core) AddSession(s *ipc.Session, grants []Grant, limits Limits) {
+func (c *Core) AddSession(s *ipc.Session, grants []Grant, limits storage.Limits) {
 	if c.byIPC[s] == nil {
 		c.PrepareSession(s, grants, limits)
 	}
@@ -166,7 +159,7 @@ func (c *Core) AddSession(s *ipc.Session, grants []Grant, limits Limits) {
 
 // PrepareSession does what can be done of AddSession while another server still
 // serves the session: nothing is read from it or written to it.
-func (c *Core) PrepareSession(s *ipc.Session, grants []Grant, limits Limits) {
+func (c *Core) PrepareSession(s *ipc.Session, grants []Grant, limits storage.Limits) {
 	if limits.Requests <= 0 {
 		limits.Requests = LimitRequestsDefault
 	}

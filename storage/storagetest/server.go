@@ -25,7 +25,7 @@ type Open func() (storage.Device, error)
 type Server struct {
 	t          testing.TB
 	open       []Open
-	limits     server.Limits
+	limits     storage.Limits
 	sessions   []*Session
 	generation uint64
 	replayed   uint64 // by former incarnations
@@ -41,7 +41,7 @@ type Server struct {
 }
 
 // Start starts a server with one volume for each of open. It ends with the test.
-func Start(t testing.TB, limits server.Limits, open ...Open) *Server {
+func Start(t testing.TB, limits storage.Limits, open ...Open) *Server {
 	t.Helper()
 	s := &Server{t: t, open: open, limits: limits}
 	s.begin()

@@ -11,7 +11,6 @@ import (
 	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/client"
 	"github.com/quintet-os/quintet/storage/device"
-	"github.com/quintet-os/quintet/storage/server"
 	"github.com/quintet-os/quintet/storage/storagetest"
 )
 
@@ -53,7 +52,7 @@ func TestStorm(t *testing.T) {
 	s := &storm{t: t, seed: rand.Uint64(), reached: make(chan struct{}, 1)}
 	t.Logf("seed %d", s.seed)
 	random := rand.New(rand.NewPCG(s.seed, 0))
-	served := storagetest.Start(t, server.Limits{Requests: 12}, shuffled(rand.New(rand.NewPCG(s.seed, 1<<32))), file(t))
+	served := storagetest.Start(t, storage.Limits{Requests: 12}, shuffled(rand.New(rand.NewPCG(s.seed, 1<<32))), file(t))
 	var sessions []*storagetest.Session
 	for range stormSessions {
 		sessions = append(sessions, served.Connect(storagetest.Grant{Volume: 0}, storagetest.Grant{Volume: 1}))

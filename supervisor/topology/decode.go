@@ -14,6 +14,8 @@ type decoder struct {
 	errors  Errors
 	later   []func() // checks of references, once all is declared
 	granted map[[2]string]bool
+	// subnetsAt is where the subnets of Topology.Networks stand, by the same index.
+	subnetsAt []subnetsAt
 }
 
 // node is a place in the document.

@@ -73,11 +73,14 @@ func (d *decoder) top(t *Topology, n node) {
 		field{"supervisor", d.supervisor(&t.Supervisor)},
 		field{"servers", d.servers(t)},
 		field{"volumes", d.volumes(t)},
+		field{"networks", d.networks(t)},
+		field{"uplinks", d.uplinks(t)},
 		field{"applications", d.applications(t)},
 		field{"grants", d.grants(t)})
 	if n.Kind == yaml.MappingNode && !given["servers"] {
 		d.fail(n, "declares no servers")
 	}
+	d.assignSubnets(t)
 }
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)

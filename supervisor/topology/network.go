@@ -15,6 +15,10 @@ type Network struct {
 	// none on a network whose uplink has DHCP. The first address of each is that of
 	// the network's user uplink, if it has one.
 	Subnets []netip.Prefix
+	// Gateways are routers of the network, at most one of each family, and Resolvers
+	// answer its DNS queries. Empty: those of its user uplink or of its DHCP server.
+	Gateways  []netip.Addr
+	Resolvers []netip.AddrPort
 }
 
 // UplinkKind is how an uplink leaves the system.
@@ -80,7 +84,7 @@ type Port struct {
 // uplink of the network.
 type Publish struct {
 	Protocol string         // tcp or udp
-	Listen   netip.AddrPort // of the host; an unspecified address is any
+	Listen   netip.AddrPort // of the host; an unspecified address is any of both families
 	Port     uint16         // of the application
 }
 
@@ -109,6 +113,17 @@ func (t *Topology) UplinksOf(name string) []Uplink {
 		}
 	}
 	return all
+}
+
+// UserUplink returns the uplink of a network that carries its connections on sockets
+// of the host, which there is one of at most.
+func (t *Topology) UserUplink(name string) (Uplink, bool) {
+	for _, u := range t.Uplinks {
+		if u.Network == name && u.Kind == User {
+			return u, true
+		}
+	}
+	return Uplink{}, false
 }
 
 // Port returns what the named application may do in a network.

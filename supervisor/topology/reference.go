@@ -10,6 +10,26 @@ func (d *decoder) reference(to *string, what string, declared func() []string) f
 	}
 }
 
+// server decodes the name of a server of a kind.
+func (d *decoder) server(to *string, t *Topology, kind Kind) func(node) {
+	return func(n node) {
+		var name string
+		d.text(&name)(n)
+		if *to = name; name == "" {
+			return
+		}
+		d.later = append(d.later, func() {
+			s, ok := t.Server(name)
+			switch {
+			case !ok:
+				d.fail(n, "no server is called %q; %s", name, allowed(name, serversOf(t, kind)))
+			case s.Kind != kind && s.Kind != "": // without a kind it is an error already
+				d.fail(n, "server %q is of kind %s, and this needs one of kind %s; %s", name, s.Kind, kind, allowed(name, serversOf(t, kind)))
+			}
+		})
+	}
+}
+
 // mustExist checks, once all is declared, that the name is.
 func (d *decoder) mustExist(n node, name, what string, declared func() []string) {
 	d.later = append(d.later, func() {
@@ -27,8 +47,12 @@ func serverNames(t *Topology) []string {
 	return names(t.Servers, func(s Server) (string, bool) { return s.Name, true })
 }
 
-func storageServers(t *Topology) []string {
-	return names(t.Servers, func(s Server) (string, bool) { return s.Name, s.Kind == Storage || s.Kind == "" })
+func serversOf(t *Topology, kind Kind) []string {
+	return names(t.Servers, func(s Server) (string, bool) { return s.Name, s.Kind == kind || s.Kind == "" })
+}
+
+func networkNames(t *Topology) []string {
+	return names(t.Networks, func(w Network) (string, bool) { return w.Name, true })
 }
 
 func volumeNames(t *Topology) []string {

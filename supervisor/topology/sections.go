@@ -29,11 +29,11 @@ func (d *decoder) servers(t *Topology) func(node) {
 		d.named(n, "a server", func(name string, n node) {
 			s := Server{Name: name, Standby: t.Supervisor.Standby}
 			given := d.fields(n,
-				field{"kind", choice(d, &s.Kind, Storage)},
+				field{"kind", choice(d, &s.Kind, Storage, Switch)},
 				field{"memory", d.size(&s.Memory, 16<<20)},
 				field{"standby", d.boolean(&s.Standby)})
 			if !given["kind"] {
-				d.fail(n, "has no kind; allowed: %s", Storage)
+				d.fail(n, "has no kind; allowed: %s, %s", Storage, Switch)
 			}
 			t.Servers = append(t.Servers, s)
 		})
@@ -60,7 +60,7 @@ func (d *decoder) volume(t *Topology, name string, n node) Volume {
 		}
 	}
 	given := d.fields(n,
-		field{"server", d.reference(&v.Server, "server", func() []string { return storageServers(t) })},
+		field{"server", d.server(&v.Server, t, Storage)},
 		field{"file", backing(File, d.text(&v.Path))},
 		field{"device", backing(Device, d.text(&v.Path))},
 		field{"memory", backing(Memory, d.size(&v.Size, blockSizeMin))},
@@ -94,6 +94,7 @@ func (d *decoder) volume(t *Topology, name string, n node) Volume {
 
 func (d *decoder) applications(t *Topology) func(node) {
 	return func(n node) {
+		taken := &claims{inNetwork: map[claim]string{}, published: map[published][]listener{}}
 		d.named(n, "an application", func(name string, n node) {
 			a := Application{Name: name, UID: SupervisorUser}
 			limits := Limits{Requests: requestsDefault, Bytes: bytesDefault}
@@ -105,6 +106,7 @@ func (d *decoder) applications(t *Topology) func(node) {
 				field{"environment", func(n node) { a.Environment = d.environment(n) }},
 				field{"memory", d.size(&a.Memory, 1<<20)},
 				field{"limits", d.limits(&limits)},
+				field{"networks", d.ports(t, name, taken)},
 				field{"volumes", func(n node) {
 					for _, e := range d.entries(n) {
 						g := Grant{To: name, Volume: e.name}

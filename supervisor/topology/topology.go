@@ -1,7 +1,7 @@
 // Package topology reads quintet.yaml, the declarative description of a
 // running system: which servers there are, what they serve, which
 // applications exist and what each may use. It is also the capability list: a
-// session is allowed exactly if a [Grant] says so.
+// session is allowed exactly if a [Grant] or a [Port] says so.
 //
 // [Load] collects all errors of a file rather than the first, each with its
 // line, column and key, what is allowed there, and the nearest key if one was

@@ -23,7 +23,7 @@ func TestExampleIsComplete(t *testing.T) {
 	want := &Topology{
 		File:       "../../docs/quintet.yaml",
 		Supervisor: Supervisor{2 * time.Second, true, Backoff{10 * time.Millisecond, 5 * time.Second, 10 * time.Second}},
-		Servers:    []Server{{Name: "store", Kind: Storage, Memory: 512 << 20, Standby: true}},
+		Servers:    []Server{{Name: "store", Kind: Storage, Memory: 512 << 20, Standby: true}, {Name: "net", Kind: Switch, Standby: true}},
 		Volumes: []Volume{
 			{Name: "data", Server: "store", Backing: File, Path: docs + "/data.img", Size: 1 << 30, Create: true, BlockSize: 4096},
 			{Name: "scratch", Server: "store", Backing: Memory, Size: 64 << 20, BlockSize: 4096},
@@ -33,12 +33,14 @@ func TestExampleIsComplete(t *testing.T) {
 			{Name: "importer", UID: 0, Command: []string{"importer", "--all"}, Directory: docs,
 				Environment: map[string]string{"LANG": "C.UTF-8"}, Memory: 256 << 20},
 			{Name: "reader", UID: AnyUser},
+			{Name: "web", UID: SupervisorUser},
 		},
 		Grants: []Grant{
 			{"importer", "data", ReadWrite, standard},
 			{"importer", "archive", ReadOnly, standard},
 			{"reader", "data", ReadOnly, Limits{16, 4 << 20}},
 		},
+		Networks: exampleNetworks, Uplinks: exampleUplinks, Ports: examplePorts,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -77,8 +79,8 @@ func TestErrorsNameLineColumnKeyAndRemedy(t *testing.T) {
 		{"nothing alike", "zzz: 1\n" + sound, `q.yaml:1:6: zzz: unknown key; allowed: version,`},
 		{"twice", sound + sound, "q.yaml:2:1: servers: is given twice, first in line 1"},
 		{"merge key", "servers:\n  <<: {}\n  store: {kind: storage}\n", `q.yaml:2:3: servers: the key is "<<", want a name`},
-		{"kind", "servers:\n  store: {kind: storge}\n", `q.yaml:2:17: servers.store.kind: is "storge"; did you mean "storage"? (allowed: storage)`},
-		{"no kind", "servers:\n  store: {}\n", "q.yaml:2:10: servers.store: has no kind; allowed: storage"},
+		{"kind", "servers:\n  store: {kind: storge}\n", `q.yaml:2:17: servers.store.kind: is "storge"; did you mean "storage"? (allowed: storage, network)`},
+		{"no kind", "servers:\n  store: {}\n", "q.yaml:2:10: servers.store: has no kind; allowed: storage, network"},
 		{"name", "servers:\n  Store: {kind: storage}\n", `servers.Store: "Store" is no name of a server`},
 		{"boolean", sound + "supervisor: {standby: 1}\n", `q.yaml:2:23: supervisor.standby: is "1"; allowed: true, false`},
 		{"duration without unit", sound + "supervisor: {heartbeat_timeout: 5}\n", `supervisor.heartbeat_timeout: is "5"; allowed: a duration from 1s to 1h0m0s, such as`},

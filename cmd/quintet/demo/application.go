@@ -28,6 +28,7 @@ type plan struct {
 type line struct {
 	Bytes  uint64  `json:"bytes,omitempty"`
 	Pass   int     `json:"pass,omitempty"`
+	Ready  bool    `json:"ready,omitempty"` // of the web server: it listens
 	Report *report `json:"report,omitempty"`
 }
 
@@ -38,9 +39,12 @@ type report struct {
 	Duplicated uint64 `json:"duplicated"`
 	Mismatched uint64 `json:"mismatched"`
 	Passes     int    `json:"passes"`
-	Problem    string `json:"problem,omitempty"` // the first one
-	Gaps       []Gap  `json:"gaps"`
-	Files      []File `json:"files,omitempty"` // with their hashes
+	// Connections are those that were opened, Dropped those that broke.
+	Connections uint64 `json:"connections,omitempty"`
+	Dropped     uint64 `json:"dropped,omitempty"`
+	Problem     string `json:"problem,omitempty"` // the first one
+	Gaps        []Gap  `json:"gaps"`
+	Files       []File `json:"files,omitempty"` // with their hashes
 }
 
 const progressPeriod = 200 * time.Millisecond
@@ -48,34 +52,94 @@ const progressPeriod = 200 * time.Millisecond
 // application is what writers and the reader have in common: a volume whose
 // operations are counted.
 type application struct {
-	plan   plan
-	volume *app.Volume
-	gaps   gaps
+	plan    plan
+	volume  *app.Volume  // of writers, the reader and the web server
+	network *app.Network // of the web server and its client
+	fetcher *fetcher     // of the client
+	gaps    gaps
+	told    chan struct{} // closed at the end of the standard input
 
-	bytes, lost, duplicated, mismatched atomic.Uint64
-	passes                              atomic.Int64
+	bytes, requests, lost, duplicated, mismatched atomic.Uint64
+	passes                                        atomic.Int64
+
+	lines sync.Mutex // guards out
+	out   *json.Encoder
 
 	mu      sync.Mutex
 	problem string
 }
 
-// Main is an application process, of the role "writer" or "reader".
+// Main is an application process, of the role "writer", "reader", "web" or "fetcher".
 func Main(ctx context.Context, role string, in io.Reader, out io.Writer) error {
-	a := &application{}
-	if err := json.NewDecoder(in).Decode(&a.plan); err != nil {
+	a := &application{told: make(chan struct{}), out: json.NewEncoder(out)}
+	input := json.NewDecoder(in)
+	if err := input.Decode(&a.plan); err != nil {
 		return fmt.Errorf("read the plan: %w", err)
 	}
-	connection, err := app.Connect(ctx, app.WithName(fmt.Sprintf("demo-%s-%d", role, a.plan.Writer)))
+	go func() {
+		defer close(a.told)
+		_ = input.Decode(&struct{}{}) // the end is all that can come
+	}()
+	name := fmt.Sprintf("demo-%s-%d", role, a.plan.Writer)
+	if role == "web" || role == "fetcher" {
+		name = role // by which the other finds it
+	}
+	connection, err := app.Connect(ctx, app.WithName(name))
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
-	if a.volume, err = connection.Volume(ctx, volumeName); err != nil {
+	if err := a.open(ctx, role, connection); err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	told := make(chan struct{})
-	lines := json.NewEncoder(out)
+	stop := a.progress()
+	files, err := a.perform(ctx, role)
+	stop()
+	if err != nil {
+		return err
+	}
+	r := &report{
+		Bytes: a.bytes.Load(), Requests: a.requests.Load(),
+		Lost: a.lost.Load(), Duplicated: a.duplicated.Load(), Mismatched: a.mismatched.Load(),
+		Passes: int(a.passes.Load()), Problem: a.problem, Gaps: a.gaps.recorded, Files: files,
+	}
+	if a.volume != nil {
+		r.Requests += a.volume.Session().Counters().Requests
+	}
+	if a.fetcher != nil {
+		r.Connections, r.Dropped = a.fetcher.connections.Load(), a.fetcher.dropped.Load()
+	}
+	return a.say(line{Report: r})
+}
+
+// open opens what the role needs.
+func (a *application) open(ctx context.Context, role string, connection *app.App) (err error) {
+	if role != "fetcher" {
+		if a.volume, err = connection.Volume(ctx, volumeName); err != nil {
+			return err
+		}
+	}
+	if role == "web" || role == "fetcher" {
+		a.network, err = connection.Network(ctx, networkName)
+	}
+	return err
+}
+
+func (a *application) perform(ctx context.Context, role string) ([]File, error) {
+	switch role {
+	case "writer":
+		return a.write(ctx)
+	case "reader":
+		return nil, a.readBack(ctx)
+	case "web":
+		return nil, a.serve(ctx)
+	}
+	return nil, a.fetch(ctx)
+}
+
+// progress tells how far the application is, until stop is called.
+func (a *application) progress() (stop func()) {
+	done, told := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(told)
 		tick := time.NewTicker(progressPeriod)
@@ -85,26 +149,18 @@ func Main(ctx context.Context, role string, in io.Reader, out io.Writer) error {
 			case <-done:
 				return
 			case <-tick.C:
-				_ = lines.Encode(line{Bytes: a.bytes.Load(), Pass: int(a.passes.Load())}) // the end notices
+				_ = a.say(line{Bytes: a.bytes.Load(), Pass: int(a.passes.Load())}) // the end notices
 			}
 		}
 	}()
-	var files []File
-	if role == "writer" {
-		files, err = a.write(ctx)
-	} else {
-		err = a.readBack(ctx)
-	}
-	close(done)
-	<-told
-	if err != nil {
-		return err
-	}
-	return lines.Encode(line{Report: &report{
-		Bytes: a.bytes.Load(), Requests: a.volume.Session().Counters().Requests,
-		Lost: a.lost.Load(), Duplicated: a.duplicated.Load(), Mismatched: a.mismatched.Load(),
-		Passes: int(a.passes.Load()), Problem: a.problem, Gaps: a.gaps.recorded, Files: files,
-	}})
+	return func() { close(done); <-told }
+}
+
+// say writes a line to the demonstration.
+func (a *application) say(l line) error {
+	a.lines.Lock()
+	defer a.lines.Unlock()
+	return a.out.Encode(l)
 }
 
 // operate runs one operation of the volume and counts it. A failure is a loss,

@@ -33,18 +33,27 @@ type Result struct {
 	Duplicated uint64    `json:"duplicated"`
 	Mismatched uint64    `json:"mismatched"`
 	Gap        Quantiles `json:"gap_ms"`
+	// Connections were opened over the network, and Dropped of them broke, while its
+	// server was killed NetworkKills times.
+	Connections  uint64    `json:"connections"`
+	Dropped      uint64    `json:"connections_dropped"`
+	NetworkKills int       `json:"network_kills"`
+	NetworkGap   Quantiles `json:"network_gap_ms"`
 
 	Input     string  `json:"input"`
 	Files     int     `json:"files"`
 	TreeBytes int64   `json:"tree_bytes"`
-	Passes    int     `json:"passes"` // whole copies of the tree
+	Passes    int     `json:"passes"`    // whole copies of the tree
+	Exchanges int     `json:"exchanges"` // the same, over the network
 	Seconds   float64 `json:"seconds"`
 	Problem   string  `json:"problem,omitempty"`
 }
 
-// Passed tells whether nothing was lost, run twice or damaged although the server
-// was killed.
-func (r *Result) Passed() bool { return r.Kills > 0 && r.Lost+r.Duplicated+r.Mismatched == 0 }
+// Passed tells whether nothing was lost, run twice, damaged or dropped although both
+// servers were killed.
+func (r *Result) Passed() bool {
+	return r.Kills > 0 && r.NetworkKills > 0 && r.Connections > 0 && r.Lost+r.Duplicated+r.Mismatched+r.Dropped == 0
+}
 
 // demonstration is one run.
 type demonstration struct {
@@ -52,7 +61,7 @@ type demonstration struct {
 	dir    string
 	result Result
 	gaps   []Gap
-	kills  []int64
+	kills  map[string][]int64 // by server
 }
 
 // Run runs the demonstration. It leaves nothing behind, whatever its end.
@@ -69,7 +78,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &demonstration{Options: o}
+	d := &demonstration{Options: o, kills: make(map[string][]int64)}
 	d.result.Input, d.result.Files = o.Input, len(files)
 	for _, f := range files {
 		d.result.TreeBytes += f.Size
@@ -85,10 +94,10 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if err := d.run(ctx, files, end); err != nil {
 		return nil, err
 	}
-	d.result.Gap = gapsOfKills(d.kills, d.gaps)
-	d.result.Kills = len(d.kills)
-	if d.result.Kills == 0 && d.result.Problem == "" {
-		d.result.Problem = "the copy had ended before the server was killed once; copy for longer with --duration"
+	d.result.Gap, d.result.Kills = gapsOfKills(d.kills[serverName], d.gaps), len(d.kills[serverName])
+	d.result.NetworkGap, d.result.NetworkKills = gapsOfKills(d.kills[switchName], d.gaps), len(d.kills[switchName])
+	if (d.result.Kills == 0 || d.result.NetworkKills == 0) && d.result.Problem == "" {
+		d.result.Problem = "all was done before each server had been killed once; go on for longer with --duration"
 	}
 	d.result.Seconds = time.Since(began).Seconds()
 	return &d.result, nil
@@ -101,10 +110,15 @@ func (d *demonstration) run(ctx context.Context, files []File, end int64) (err e
 		indexMax += int64(len(f.Path))*2 + 256
 	}
 	text := fmt.Sprintf(`version: 1
-servers: {%s: {kind: storage}}
+servers: {%s: {kind: storage}, %s: {kind: network}}
 volumes: {%s: {server: %s, file: %q, size: %d, create: true}}
-applications: {demo: {volumes: {%s: rw}}}
-`, serverName, volumeName, serverName, filepath.Join(d.dir, "volume.img"), roundUp(end+indexMax), volumeName)
+networks: {%s: {server: %s}}
+applications:
+  demo: {volumes: {%s: rw}}
+  %s: {volumes: {%s: ro}, networks: {%s: {}}}
+  fetcher: {networks: {%s: {}}}
+`, serverName, switchName, volumeName, serverName, filepath.Join(d.dir, "volume.img"), roundUp(end+indexMax), networkName, switchName,
+		volumeName, webDomain, volumeName, networkName, networkName)
 	t, err := topology.Parse("demo", []byte(text))
 	if err != nil {
 		return err
@@ -128,7 +142,7 @@ applications: {demo: {volumes: {%s: rw}}}
 	if err := sup.WaitServing(ctx); err != nil {
 		return err
 	}
-	d.Progress(fmt.Sprintf("system: supervisor pid %d, storage server with a warm standby, volume on %s", os.Getpid(), filepath.Join(d.dir, "volume.img")))
+	d.Progress(fmt.Sprintf("system: supervisor pid %d, storage and network server, each with a warm standby, volume on %s", os.Getpid(), filepath.Join(d.dir, "volume.img")))
 	if err := d.perform(ctx, sup, files, end); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause
@@ -139,41 +153,19 @@ applications: {demo: {volumes: {%s: rw}}}
 	return nil
 }
 
-// perform copies under the storm, then reads back in quiet.
+// perform copies under the storm, exchanges under the storm, then reads back in quiet.
+// The first two have half of the time each.
 func (d *demonstration) perform(ctx context.Context, sup *supervisor.Supervisor, files []File, end int64) error {
-	storm, cancel := context.WithCancel(ctx)
-	var storming sync.WaitGroup
-	var stormErr error
-	storming.Go(func() { stormErr = d.storm(storm) })
-	stop := func() {
-		cancel()
-		storming.Wait()
-	}
-	defer stop()
-
-	var all []*process
-	until := time.Now().Add(d.Duration)
-	for w := range writers {
-		p, err := d.start(ctx, "writer", plan{Writer: w, Tree: d.Input, Files: share(files, end, w), Until: until})
-		if err != nil {
-			return err
-		}
-		all = append(all, p)
-	}
-	d.Progress(fmt.Sprintf("copying: %d writer processes, and SIGKILL to the server every %v", writers, killPeriod))
-	written, err := d.await(ctx, sup, all)
-	stop()
-	if err == nil {
-		err = stormErr
-	}
+	d.Progress(fmt.Sprintf("copying: %d writer processes, and SIGKILL to the storage server every %v", writers, killPeriod))
+	written, err := d.under(ctx, []string{serverName}, func() ([]File, error) { return d.copy(ctx, sup, files, end) })
 	if err != nil {
 		return err
 	}
-	d.result.Passes = 1 << 30
-	for _, p := range all {
-		d.result.Passes = min(d.result.Passes, max(p.report.Passes, 1))
-	}
 	if err := d.index(ctx, written, end); err != nil {
+		return err
+	}
+	d.Progress(fmt.Sprintf("exchanging: a web server sends every file over TCP and gets it back, and SIGKILL to one of both servers every %v", killPeriod))
+	if _, err := d.under(ctx, []string{switchName, serverName}, func() ([]File, error) { return d.exchange(ctx, sup, written, end) }); err != nil {
 		return err
 	}
 	d.Progress("reading back: one more process compares every file's hash")
@@ -185,8 +177,69 @@ func (d *demonstration) perform(ctx context.Context, sup *supervisor.Supervisor,
 	return err
 }
 
-// storm kills the storage server's active process every killPeriod.
-func (d *demonstration) storm(ctx context.Context) error {
+// under does something while servers are killed.
+func (d *demonstration) under(ctx context.Context, servers []string, do func() ([]File, error)) ([]File, error) {
+	storm, cancel := context.WithCancel(ctx)
+	var storming sync.WaitGroup
+	var stormErr error
+	storming.Go(func() { stormErr = d.storm(storm, servers) })
+	files, err := do()
+	cancel()
+	storming.Wait()
+	if err == nil {
+		err = stormErr
+	}
+	return files, err
+}
+
+// copy has the writers copy the tree.
+func (d *demonstration) copy(ctx context.Context, sup *supervisor.Supervisor, files []File, end int64) ([]File, error) {
+	var all []*process
+	until := time.Now().Add(d.Duration / 2)
+	for w := range writers {
+		p, err := d.start(ctx, "writer", plan{Writer: w, Tree: d.Input, Files: share(files, end, w), Until: until})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	written, err := d.await(ctx, sup, all)
+	if err != nil {
+		return nil, err
+	}
+	d.result.Passes = 1 << 30
+	for _, p := range all {
+		d.result.Passes = min(d.result.Passes, max(p.report.Passes, 1))
+	}
+	return written, nil
+}
+
+// exchange has a web server and its client exchange the tree.
+func (d *demonstration) exchange(ctx context.Context, sup *supervisor.Supervisor, files []File, end int64) ([]File, error) {
+	web, err := d.start(ctx, "web", plan{Index: end})
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-web.ready:
+	case err := <-web.ended:
+		return nil, err
+	}
+	client, err := d.start(ctx, "fetcher", plan{Files: files, Until: time.Now().Add(d.Duration / 2)})
+	if err == nil {
+		_, err = d.await(ctx, sup, []*process{client})
+	}
+	_ = web.in.Close()
+	_, webErr := d.await(ctx, sup, []*process{web})
+	if err == nil {
+		d.result.Exchanges = client.report.Passes
+		err = webErr
+	}
+	return nil, err
+}
+
+// storm kills the active process of one of the servers after the other.
+func (d *demonstration) storm(ctx context.Context, servers []string) error {
 	c, err := d.connect(ctx)
 	if err != nil {
 		return err
@@ -194,19 +247,20 @@ func (d *demonstration) storm(ctx context.Context) error {
 	defer c.Close()
 	tick := time.NewTicker(killPeriod)
 	defer tick.Stop()
-	for {
+	for turn := 0; ; turn++ {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
+		server := servers[turn%len(servers)]
 		at := time.Now().UnixNano()
-		killed, err := kill(ctx, c)
+		killed, err := kill(ctx, c, server)
 		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("kill the storage server: %w", err)
+			return fmt.Errorf("kill server %s: %w", server, err)
 		}
 		if killed {
-			d.kills = append(d.kills, at)
+			d.kills[server] = append(d.kills[server], at)
 		}
 	}
 }
@@ -228,25 +282,27 @@ func (d *demonstration) index(ctx context.Context, files []File, end int64) erro
 
 // Table prints the result for people.
 func (r *Result) Table(w io.Writer) error {
-	verdict := "nothing was lost, nothing ran twice, every hash matches"
+	verdict := "nothing was lost, nothing ran twice, no connection dropped, every hash matches"
 	if !r.Passed() {
 		verdict = "FAILED: " + r.Problem
 	}
 	_, err := fmt.Fprintf(w, `
-  files              %d, copied %s
+  files              %d, copied %s, exchanged %s
   bytes              %.1f MB written and read by applications
   requests           %d
-  kills              %d x SIGKILL
+  kills              %d x SIGKILL to the storage server, %d to the network's
   requests replayed  %d
   lost               %d
   run twice          %d as seen by the caller
   hash mismatches    %d
-  gap                %.2f ms p50, %.2f ms p99, %.2f ms max
+  connections        %d, %d dropped
+  gap, storage       %.2f ms p50, %.2f ms p99, %.2f ms max
+  gap, network       %.2f ms p50, %.2f ms p99, %.2f ms max
   time               %.1f s
 
 %s
-`, r.Files, times(r.Passes), float64(r.Bytes)/1e6, r.Requests, r.Kills, r.Replayed, r.Lost, r.Duplicated, r.Mismatched,
-		r.Gap.P50, r.Gap.P99, r.Gap.Max, r.Seconds, verdict)
+`, r.Files, times(r.Passes), times(r.Exchanges), float64(r.Bytes)/1e6, r.Requests, r.Kills, r.NetworkKills, r.Replayed, r.Lost, r.Duplicated,
+		r.Mismatched, r.Connections, r.Dropped, r.Gap.P50, r.Gap.P99, r.Gap.Max, r.NetworkGap.P50, r.NetworkGap.P99, r.NetworkGap.Max, r.Seconds, verdict)
 	return err
 }
 

@@ -13,9 +13,11 @@ func TestVerdict(t *testing.T) {
 		passed bool
 		say    []string
 	}{
-		{Result{Kills: 1, Passes: 1}, true, []string{"copied once\n", "nothing was lost"}},
-		{Result{Kills: 9, Passes: 2}, true, []string{"copied 2 times\n", "nothing was lost"}},
+		{Result{Kills: 1, NetworkKills: 1, Connections: 1, Passes: 1}, true, []string{"copied once,", "nothing was lost"}},
+		{Result{Kills: 9, NetworkKills: 9, Connections: 4, Passes: 2}, true, []string{"copied 2 times,", "nothing was lost"}},
 		{Result{Problem: "no kills"}, false, []string{"FAILED: no kills"}},
+		{Result{Kills: 1, NetworkKills: 1, Passes: 1, Problem: "no exchange"}, false, []string{"FAILED: no exchange"}},
+		{Result{Kills: 1, NetworkKills: 1, Connections: 4, Dropped: 1, Problem: "a connection"}, false, []string{"4, 1 dropped", "FAILED: a connection"}},
 		{Result{Kills: 1, Lost: 1, Problem: "a request"}, false, []string{"FAILED: a request"}},
 		{Result{Kills: 1, Duplicated: 1, Problem: "a block"}, false, []string{"FAILED: a block"}},
 		{Result{Kills: 1, Mismatched: 1, Problem: "a file"}, false, []string{"FAILED: a file"}},

@@ -1,6 +1,9 @@
 // Package demo is Quintet's main job in small: several application processes
 // copy a tree of real files into a volume while its storage server is killed
-// with SIGKILL ten times a second; then another process reads everything back.
+// with SIGKILL ten times a second. Then a web server, another process, serves the
+// tree from the volume, and its client gets each file over TCP and sends it back,
+// while the servers of the network and of the storage are killed in turn. In the end
+// one more process reads the volume in quiet.
 //
 // What is counted, and how:
 //
@@ -16,6 +19,8 @@
 //     gap of a kill is the longest one, over all applications, that overlaps the
 //     time from the kill to the next. Gaps below gapMin are not recorded and
 //     count as gapMin.
+//   - connections: those that the web server's client has opened. Dropped are those that
+//     ended without its having closed them.
 //   - replayed: requests that a successor found in flight, as the servers have
 //     counted them in the memory the supervisor keeps for them.
 package demo
@@ -23,13 +28,17 @@ package demo
 import "time"
 
 const (
-	// Server and volume are the names in the demo's topology.
-	serverName = "store"
-	volumeName = "demo"
+	// The names in the demo's topology.
+	serverName  = "store"
+	volumeName  = "demo"
+	switchName  = "net"
+	networkName = "lan"
+	webDomain   = "web"
 
 	killPeriod   = 100 * time.Millisecond
 	writers      = 3
-	workers      = 4 // in each writer
+	workers      = 4  // in each writer
+	fetchers     = 16 // connections between the web server and its client
 	chunkBytes   = 128 << 10
 	blockBytes   = 4096
 	answerMax    = 30 * time.Second

@@ -26,6 +26,8 @@ type process struct {
 	pass     atomic.Int64
 	report   *report
 	said     strings.Builder // on standard error
+	ready    chan struct{}   // closed when a web server listens
+	in       io.WriteCloser  // its end tells a web server to stop
 	ended    chan error
 }
 
@@ -35,10 +37,12 @@ func (d *demonstration) start(ctx context.Context, role string, p plan) (*proces
 	if err != nil {
 		return nil, err
 	}
-	proc := &process{name: fmt.Sprintf("%s %d", role, p.Writer), ended: make(chan error, 1)}
+	proc := &process{name: fmt.Sprintf("%s %d", role, p.Writer), ready: make(chan struct{}), ended: make(chan error, 1)}
 	proc.cmd = exec.CommandContext(ctx, d.Binary, "internal", "demo-"+role)
 	proc.cmd.Env = append(os.Environ(), supervisor.SocketVariable+"="+supervisor.SocketPath(d.dir))
-	proc.cmd.Stdin = strings.NewReader(string(text))
+	if proc.in, err = proc.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
 	proc.cmd.Stderr = &proc.said
 	// Ctrl-C on a terminal is for the demonstration, which then ends them.
 	proc.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -50,7 +54,11 @@ func (d *demonstration) start(ctx context.Context, role string, p plan) (*proces
 		return nil, err
 	}
 	go func() { proc.ended <- proc.follow(out) }()
-	return proc, nil
+	_, err = proc.in.Write(text) // it fails if the process has ended, which await tells more of
+	if role != "web" {
+		_ = proc.in.Close()
+	}
+	return proc, err
 }
 
 // follow reads what the process says until its end.
@@ -60,6 +68,10 @@ func (p *process) follow(out io.Reader) error {
 		var l line
 		if err := lines.Decode(&l); err != nil {
 			break // its end, or its death, which Wait tells more of
+		}
+		if l.Ready {
+			close(p.ready)
+			continue
 		}
 		if l.Report != nil {
 			p.report = l.Report
@@ -115,6 +127,8 @@ func (d *demonstration) add(r *report) {
 	if d.result.Problem == "" {
 		d.result.Problem = r.Problem
 	}
+	d.result.Connections += r.Connections
+	d.result.Dropped += r.Dropped
 	d.gaps = append(d.gaps, r.Gaps...)
 }
 
@@ -125,8 +139,10 @@ func (d *demonstration) show(sup *supervisor.Supervisor, all []*process) {
 		bytes += p.progress.Load()
 		pass = min(pass, p.pass.Load())
 	}
-	server := sup.State().Servers[0]
-	d.Progress(fmt.Sprintf("%8.1f MB moved in pass %d, %d deaths of the server, %d requests replayed", float64(bytes)/1e6, pass+1, server.Deaths, server.Replayed))
+	state := sup.State()
+	store, net := &state.Servers[0], &state.Servers[1]
+	d.Progress(fmt.Sprintf("%8.1f MB moved in pass %d, %d deaths of the storage server and %d of the network's, %d requests replayed",
+		float64(bytes)/1e6, pass+1, store.Deaths, net.Deaths, store.Replayed))
 }
 
 // connect returns a connection for control.
@@ -134,9 +150,9 @@ func (d *demonstration) connect(ctx context.Context) (*broker.Client, error) {
 	return broker.NewClient(ctx, supervisor.SocketPath(d.dir), broker.Hello{Name: "demo-storm"}, nil)
 }
 
-// kill kills the active process; false if there is none at the moment.
-func kill(ctx context.Context, c *broker.Client) (bool, error) {
-	m, err := c.Ask(ctx, &broker.Control{Verb: supervisor.VerbKill, Target: serverName})
+// kill kills the active process of a server; false if there is none at the moment.
+func kill(ctx context.Context, c *broker.Client, server string) (bool, error) {
+	m, err := c.Ask(ctx, &broker.Control{Verb: supervisor.VerbKill, Target: server})
 	m.CloseFDs()
 	if errors.Is(err, &broker.Refused{Code: broker.CodeDown}) {
 		return false, nil

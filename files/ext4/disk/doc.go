@@ -26,6 +26,7 @@ const (
 	SuperblockSize   = 1024 // bytes
 	Magic            = 0xEF53
 
+	BadBlocksIno = 1 // maps the blocks that are not to be used
 	RootIno      = 2
 	ResizeIno    = 7
 	JournalIno   = 8

@@ -46,6 +46,10 @@ type Inode struct {
 	ProjectID  uint32
 }
 
+// FarACL reports whether slot b of an inode says, in the part that counts on
+// volumes of 64 bits only, that its attribute block lies beyond 2^32.
+func FarACL(b []byte) bool { return le.Uint16(b[0x76:]) != 0 }
+
 // Type is the file type of i, one of the Mode constants.
 func (i *Inode) Type() uint16 { return i.Mode & ModeType }
 
@@ -176,7 +180,8 @@ func zeroSlot(b []byte) bool {
 }
 
 // Encode writes i over its slot b, with its checksum. In-inode attributes
-// beyond the extra fields are left as they are.
+// beyond the extra fields are left as they are. The times of i become what the
+// slot can hold: whole seconds, when it has no extra fields.
 func (i *Inode) Encode(b []byte, s *Superblock, ino uint32) {
 	le.PutUint16(b[0x0:], i.Mode)
 	le.PutUint16(b[0x2:], uint16(i.UID))
@@ -211,19 +216,23 @@ func (i *Inode) Encode(b []byte, s *Superblock, ino uint32) {
 	if len(b) > 128 {
 		le.PutUint16(b[0x80:], i.ExtraIsize)
 	}
-	put := func(loOff, extraOff int, t Time) {
+	put := func(loOff, extraOff int, t *Time) {
 		lo, extra := t.encode(extraOff+4 <= 128+int(i.ExtraIsize))
-		if loOff < 128 {
+		*t = decodeTime(lo, extra)
+		switch {
+		case loOff < 128:
 			le.PutUint32(b[loOff:], lo)
-		} else {
+		case loOff+4 <= 128+int(i.ExtraIsize):
 			putExtra(loOff, lo)
+		default:
+			*t = Time{}
 		}
 		putExtra(extraOff, extra)
 	}
-	put(0x8, 0x8C, i.Atime)
-	put(0xC, 0x84, i.Ctime)
-	put(0x10, 0x88, i.Mtime)
-	put(0x90, 0x94, i.Crtime)
+	put(0x8, 0x8C, &i.Atime)
+	put(0xC, 0x84, &i.Ctime)
+	put(0x10, 0x88, &i.Mtime)
+	put(0x90, 0x94, &i.Crtime)
 	putExtra(0x98, uint32(i.Version>>32))
 	putExtra(0x9C, i.ProjectID)
 	sealInode(b, s, ino)

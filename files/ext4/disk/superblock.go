@@ -62,6 +62,7 @@ type Superblock struct {
 	MinExtraIsize    uint16
 	WantExtraIsize   uint16
 	Flags            uint32
+	MMPBlock         uint64
 	LogGroupsPerFlex uint8
 	ChecksumType     uint8
 	KBytesWritten    uint64

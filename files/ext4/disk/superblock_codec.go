@@ -55,6 +55,7 @@ func (s *Superblock) decode(b []byte) {
 	s.MinExtraIsize = u16(0x15C)
 	s.WantExtraIsize = u16(0x15E)
 	s.Flags = u32(0x160)
+	s.MMPBlock = le.Uint64(b[0x168:])
 	s.LogGroupsPerFlex = b[0x174]
 	s.ChecksumType = b[0x175]
 	s.KBytesWritten = le.Uint64(b[0x178:])

@@ -64,6 +64,7 @@ func DecodeInodeXattrs(slot []byte, extraIsize uint16) ([]Xattr, error) {
 
 func decodeXattrs(b []byte, off, base int) ([]Xattr, error) {
 	const what = "extended attributes"
+	first := base + xattrEntriesEnd(b, off)
 	var out []Xattr
 	for range xattrEntriesBound {
 		if off+4 > len(b) {
@@ -83,6 +84,9 @@ func decodeXattrs(b []byte, off, base int) ([]Xattr, error) {
 			if uint64(v)+uint64(x.Size) > uint64(len(b)) {
 				return nil, Corrupt(what, "value of entry at offset %d crosses the end", off)
 			}
+			if x.Size > 0 && v < first {
+				return nil, Corrupt(what, "value of entry at offset %d lies among the entries", off)
+			}
 			x.Value = slices.Clone(b[v : v+int(x.Size)])
 			if h := le.Uint32(b[off+12:]); h != 0 && h != xattrEntryHash(&x, false) && h != xattrEntryHash(&x, true) {
 				return nil, Corrupt(what, "hash of entry at offset %d does not match", off)
@@ -92,6 +96,14 @@ func decodeXattrs(b []byte, off, base int) ([]Xattr, error) {
 		off += (xattrEntrySize + n + 3) &^ 3
 	}
 	return nil, Corrupt(what, "list does not end")
+}
+
+// xattrEntriesEnd is where the list of entries that begins at off ends, or b.
+func xattrEntriesEnd(b []byte, off int) int {
+	for off+4 <= len(b) && le.Uint32(b[off:]) != 0 {
+		off += (xattrEntrySize + int(b[off]) + 3) &^ 3
+	}
+	return min(off+4, len(b))
 }
 
 func xattrEntryHash(x *Xattr, signed bool) uint32 {

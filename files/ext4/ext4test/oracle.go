@@ -70,7 +70,10 @@ func Run(t testing.TB, name string, args ...string) (string, int) {
 	cmd := exec.CommandContext(ctx, tool(t, name), args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.Env = append(os.Environ(), "MKE2FS_CONFIG="+config(t), "LC_ALL=C")
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	if name == "mke2fs" {
+		cmd.Env = append(cmd.Env, "MKE2FS_CONFIG="+config(t))
+	}
 	err := cmd.Run()
 	if err != nil && cmd.ProcessState == nil {
 		t.Fatalf("%s %v: %v", name, args, err)

@@ -40,6 +40,12 @@ func Open(name string, queues int, persist bool) ([]int, error) {
 	return fds, nil
 }
 
+// Persist says whether the interface of a queue outlives its descriptors. Errors are
+// *link.Error.
+func Persist(fd int, persist bool) error {
+	return link.WrapOpen("tap", "make TAP persistent", unix.PersistTAP(fd, persist))
+}
+
 var errQueues = errors.New("1 to 16 queues are possible")
 
 // Link is a TAP interface.

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc/broker"
+)
+
+func newCapture(s *settings) *cobra.Command {
+	var network, file string
+	capture := &cobra.Command{
+		Use:   "capture [--network N] PORT",
+		Short: "Write the frames of a port to a file, as tcpdump does",
+		Long: `Write the frames that pass a port of a network to a file in the pcap format,
+which tcpdump and wireshark read, until Ctrl-C. PORT is the name of an application
+or uplink, or a MAC address, as quintet ps shows them. Super-segments are written
+uncut. The capture goes on when the network server dies; frames that the file is
+too slow for are left out, never waited for.`,
+		Args: usage(1, 1, "the name of a port"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := s.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if network == "" {
+				if network, err = onlyNetwork(cmd.Context(), c); err != nil {
+					return err
+				}
+			}
+			read, write, err := unix.SocketPair()
+			if err != nil {
+				return err
+			}
+			m, err := c.Ask(cmd.Context(), &broker.Capturing{Network: network, Port: args[0]}, int(write.Fd()))
+			_ = write.Close()
+			if err != nil {
+				return err
+			}
+			m.CloseFDs()
+			out := os.Stdout
+			if file != "-" {
+				if out, err = os.Create(file); err != nil {
+					return err
+				}
+				defer out.Close()
+			} else if terminal(os.Stdout) {
+				return fmt.Errorf("%w: a capture is not for a terminal; name a file with --write, or pipe it to tcpdump -r -", errUsage)
+			}
+			go func() {
+				<-cmd.Context().Done()
+				_ = read.Close()
+			}()
+			n, err := copyMessages(out, read)
+			fmt.Fprintf(os.Stderr, "%d bytes captured\n", n)
+			if cmd.Context().Err() != nil {
+				return nil
+			}
+			return err
+		},
+	}
+	capture.Flags().StringVar(&network, "network", "", "`network` of the port (default: the only one)")
+	capture.Flags().StringVarP(&file, "write", "w", "-", "`file` to write to; - is standard output")
+	return capture
+}
+
+// messageBytesMax is more than any message of a capture has.
+const messageBytesMax = 1 << 20
+
+// copyMessages writes what comes from a socket, message by message, which io.Copy would
+// cut.
+func copyMessages(out io.Writer, in io.Reader) (written int64, err error) {
+	for message := make([]byte, messageBytesMax); ; {
+		n, err := in.Read(message)
+		if err != nil || n == 0 {
+			if err == io.EOF {
+				err = nil
+			}
+			return written, err
+		}
+		if _, err := out.Write(message[:n]); err != nil {
+			return written, err
+		}
+		written += int64(n)
+	}
+}
+
+// onlyNetwork is the name of the network, if there is just one.
+func onlyNetwork(ctx context.Context, c *broker.Client) (string, error) {
+	_, state, err := look(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	if len(state.Networks) != 1 {
+		return "", fmt.Errorf("%w: name the network with --network; there are %d", errUsage, len(state.Networks))
+	}
+	return state.Networks[0].Name, nil
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+
+	"github.com/quintet-os/quintet/app"
+	"github.com/quintet-os/quintet/gateway/nat"
+	gateway "github.com/quintet-os/quintet/gateway/uplink"
+	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/network/link/pump"
+	"github.com/quintet-os/quintet/supervisor"
+	"github.com/quintet-os/quintet/supervisor/topology"
+)
+
+// uplink plays an uplink of the topology until its port or the supervisor has gone.
+func uplink(conn *broker.Conn, _ []string) error {
+	var config supervisor.UplinkConfig
+	if err := json.Unmarshal([]byte(os.Getenv(supervisor.UplinkVariable)), &config); err != nil {
+		return fmt.Errorf("%s: %w", supervisor.UplinkVariable, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	a, err := app.Connect(ctx, app.WithConnection(conn), app.WithName(config.Name))
+	if err != nil {
+		return err
+	}
+	port, err := a.Port(ctx, config.Network)
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-a.Broker().Gone()
+		cancel()
+	}()
+	if config.Kind == topology.User {
+		return carry(ctx, &config, port)
+	}
+	l, err := gateway.Open(&config.Uplink, port.Interface.MTU, supervisor.UplinkFD+1)
+	if err != nil {
+		return err
+	}
+	return pump.New(l, port.Port).Run(ctx)
+}
+
+// carry runs a user uplink.
+func carry(ctx context.Context, config *supervisor.UplinkConfig, port *app.Port) error {
+	published, err := publish(config)
+	if err != nil {
+		return err
+	}
+	i := &port.Interface
+	g, err := nat.New(nat.Config{Port: port.Port, MAC: i.MAC, MTU: i.MTU, Addresses: i.Addresses,
+		Resolvers: config.Resolvers, Names: port.Lookup, Publish: published})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+	case <-g.Ended():
+	}
+	return g.Close()
+}
+
+// publish takes over the sockets that listen already.
+func publish(config *supervisor.UplinkConfig) ([]nat.Publish, error) {
+	var all []nat.Publish
+	for i, p := range config.Publish {
+		f := os.NewFile(uintptr(supervisor.UplinkFD+1+i), p.Listen.String())
+		each := nat.Publish{Network: p.Protocol, Listen: p.Listen, To: net.JoinHostPort(p.Application, strconv.Itoa(int(p.Port)))}
+		var err error
+		if p.Protocol == "udp" {
+			each.Socket, err = net.FilePacketConn(f)
+		} else {
+			each.Listener, err = net.FileListener(f)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("publish %v: %w", p.Listen, err)
+		}
+		_ = f.Close()
+		all = append(all, each)
+	}
+	return all, nil
+}

@@ -1,0 +1,170 @@
+package supervisor
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc"
+	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/network"
+	"github.com/quintet-os/quintet/storage"
+)
+
+// admission is what an application may have: a session with a server, on terms.
+type admission struct {
+	server *server
+	terms  any // as the server is told
+	told   any // as the application is
+	port   *port
+}
+
+// connect makes a session, if the application has a right to it.
+func (a *application) connect(m *broker.Message, c *broker.Connect) error {
+	var admitted *admission
+	var err error
+	switch {
+	case (c.Volume == "") == (c.Network == ""):
+		return broker.Refuse(broker.CodeMalformed, "a session is with a volume or with a network, with one of the two")
+	case len(a.sessions) >= sessionsMax:
+		return broker.Refuse(broker.CodeLimit, "this application has %d sessions already", sessionsMax)
+	case c.Volume != "":
+		admitted, err = a.admitToVolume(c)
+	default:
+		admitted, err = a.admitToNetwork(m, c)
+	}
+	if err != nil || admitted == nil {
+		return err
+	}
+	return a.open(m, c.Geometry, admitted)
+}
+
+func (a *application) admitToVolume(c *broker.Connect) (*admission, error) {
+	server, handle := a.sup.find(c.Volume)
+	if server == nil {
+		return nil, broker.Refuse(broker.CodeNotFound, "there is no volume %q; `quintet ps` lists them", c.Volume)
+	}
+	right, granted := a.sup.rightTo(c.Volume, a.domain, a.peer)
+	switch {
+	case !granted:
+		return nil, broker.Refuse(broker.CodeDenied, "the topology does not grant volume %q to %s; add a grant to it", c.Volume, a.who())
+	case right.readOnly && !c.ReadOnly:
+		return nil, broker.Refuse(broker.CodeDenied, "the topology grants volume %q to %s for reading only; connect read-only", c.Volume, a.who())
+	}
+	terms := storage.Terms{Volume: handle, ReadOnly: c.ReadOnly || server.volumes[handle].ReadOnly, Limits: right.limits}
+	return &admission{server: server, terms: terms, told: terms}, nil
+}
+
+// admitToNetwork makes a port. Without a port and an error, the answer comes later.
+func (a *application) admitToNetwork(m *broker.Message, c *broker.Connect) (*admission, error) {
+	f, err := a.fabric(c.Network)
+	if err != nil {
+		return nil, err
+	}
+	if err := network.CheckGeometry(c.Geometry); err != nil {
+		return nil, broker.Refuse(broker.CodeLimit, "%v", err)
+	}
+	var p *port
+	right, _ := a.portIn(c.Network)
+	switch {
+	case a.uplink != nil:
+		if p, err = f.joinUplink(&a.uplink.Uplink); err == nil && a.uplink.DHCP {
+			f.renew(a.uplink)
+		}
+	case f.dhcp() != nil && len(right.Addresses) == 0:
+		return nil, f.ask(a, m, c.Geometry, right)
+	default:
+		p, err = f.join(&right, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.admission(), nil
+}
+
+// admission is the right to a port that has been made.
+func (p *port) admission() *admission {
+	return &admission{server: p.fabric.server, terms: p.config, told: p.iface, port: p}
+}
+
+// fabric finds a network to which the application has a right.
+func (a *application) fabric(name string) (*fabric, error) {
+	f := a.sup.fabrics[name]
+	if f == nil {
+		return nil, broker.Refuse(broker.CodeNotFound, "there is no network %q; `quintet ps` lists them", name)
+	}
+	if a.uplink != nil && a.uplink.Network == name {
+		return f, nil
+	}
+	if _, granted := a.portIn(name); !granted {
+		return nil, broker.Refuse(broker.CodeDenied, "the topology has no port in network %q for %s; add it to the application's networks", name, a.who())
+	}
+	return f, nil
+}
+
+// open makes the session and answers.
+func (a *application) open(m *broker.Message, g ipc.Geometry, to *admission) (err error) {
+	defer func() {
+		if err != nil && to.port != nil && to.port.fabric.ports[to.port] {
+			to.port.leave()
+		}
+	}()
+	if refusal := to.server.crowded(); refusal != nil {
+		return refusal
+	}
+	terms, err := json.Marshal(to.terms)
+	if err != nil {
+		return err
+	}
+	told, err := json.Marshal(to.told)
+	if err != nil {
+		return err
+	}
+	uid := a.peer.UID
+	if refusal := a.sup.kept.take(uid, sessionDescriptors+connectedDescriptors); refusal != nil {
+		return refusal
+	}
+	clientFD := m.FDs[0]
+	m.FDs = nil
+	a.sup.lastSession++
+	s, readOnlyFD, err := newSession(a.sup.lastSession, g, clientFD)
+	if err != nil {
+		a.sup.kept.give(uid, sessionDescriptors+connectedDescriptors)
+		return err
+	}
+	s.app, s.server, s.terms, s.port = a, to.server, terms, to.port
+	a.sessions[s.id], to.server.sessions[s.id] = s, s
+	for _, p := range to.server.processes() {
+		s.offer(p)
+	}
+	// The doorbell is sent as a duplicate: the session may end before this
+	// message has left.
+	doorbell, err := unix.Dup(s.doorbell)
+	if err != nil {
+		unix.CloseAll([]int{readOnlyFD})
+		a.sup.kept.give(uid, connectedDescriptors)
+		s.end(nil)
+		return err
+	}
+	a.reply(m.Ref, &broker.Connected{Session: s.id, Terms: told}, readOnlyFD, doorbell)
+	a.sup.changed.Broadcast() // for those who wait for an uplink
+	return nil
+}
+
+// resolve answers with the addresses of a domain.
+func (a *application) resolve(ref uint64, r *broker.Resolve) error {
+	f, err := a.fabric(r.Network)
+	if err != nil {
+		return err
+	}
+	a.reply(ref, &broker.Resolved{Addresses: f.resolve(r.Name)})
+	return nil
+}
+
+// who names the application as the topology would.
+func (a *application) who() string {
+	if a.domain != "" {
+		return "application " + a.domain
+	}
+	return fmt.Sprintf("uid %d", a.peer.UID)
+}
