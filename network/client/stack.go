@@ -156,6 +156,13 @@ func (s *Stack) Dropped() uint64 { return s.link.dropped.Load() }
 // Damaged is the number of frames that came with a wrong checksum.
 func (s *Stack) Damaged() uint64 { return s.link.damaged.Load() }
 
+// Retransmissions are the segments of TCP that were sent again, and how often one was
+// because its timeout had passed.
+func (s *Stack) Retransmissions() (segments, timeouts uint64) {
+	c := s.stack.Stats().TCP
+	return c.Retransmits.Value(), c.Timeouts.Value()
+}
+
 // Close aborts all connections and ends the port's session.
 func (s *Stack) Close() error {
 	s.stack.Close()
