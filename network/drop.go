@@ -7,7 +7,8 @@ const (
 	// DropFull: the receiver had no empty buffer for longer than the sender could
 	// be held up.
 	DropFull Drop = iota
-	// DropFlood: the receiver had no empty buffer for its copy of a flooded frame.
+	// DropFlood: the receiver had no empty buffer for its copy of a flooded frame, or
+	// the sender, an uplink, floods too many.
 	DropFlood
 	// DropSource: the source is not the port's own MAC, or is a group address.
 	DropSource
@@ -17,7 +18,7 @@ const (
 	// DropProtocol: a protocol that the port may not send, such as router
 	// advertisements.
 	DropProtocol
-	// DropVLAN: a tag that the port may not use.
+	// DropVLAN: a tag that the port may not use, or a tag within a tag.
 	DropVLAN
 	// DropShort: shorter than its headers.
 	DropShort

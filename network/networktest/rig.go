@@ -128,6 +128,16 @@ func (r *Rig) Settle() {
 
 const settleStepsMax = 1 << 20
 
+// Awake is the number of sessions that a loop would keep looking at now, instead
+// of going to sleep.
+func (r *Rig) Awake() (n int) {
+	for tick := uint64(1); tick <= 3; tick++ { // notes activity, notes idleness, puts to sleep
+		n = r.set.Cool(tick, 1)
+	}
+	r.set.All(r.set.Wake) // nobody here listens to doorbells
+	return n
+}
+
 // Serve runs the server in a loop of its own until Kill.
 func (r *Rig) Serve() {
 	r.t.Helper()

@@ -9,15 +9,8 @@ import (
 	"github.com/quintet-os/quintet/network"
 )
 
-const (
-	// turnFrames bounds what one port is served at a time.
-	turnFrames = 32
-	// copiesMax bounds the copies of frames in one step; a flooded frame may exceed
-	// it once, by network.PortsMax.
-	copiesMax = 2048
-	// regionWaitMax is how long a port may be ahead of its region's grant.
-	regionWaitMax = time.Second
-)
+// regionWaitMax is how long a port may be ahead of its region's grant.
+const regionWaitMax = time.Second
 
 // Core is the network server's step machine; it is an ipc.Core and ipc.Timed.
 type Core struct {
@@ -33,7 +26,7 @@ type Core struct {
 	turn     int
 	draining bool
 	now      time.Duration
-	copies   int // left in this step
+	units    int // of work left in this step
 	total    uint64
 	frame    frame
 }
@@ -89,29 +82,27 @@ func (c *Core) Remove(s *ipc.Session) {
 // taken is ever left between two steps, so the server may end at once.
 func (c *Core) Drain() { c.draining = true }
 
-// Step serves the ports with frames to send, each for one turn, from a port that
-// rotates.
+// Step gives each port with frames to send one turn, beginning where the last step
+// had to end, or from a port that rotates.
 func (c *Core) Step(now time.Duration) (worked bool) {
 	c.now = now
-	c.copies = copiesMax
+	c.units = stepUnits
 	if c.draining {
 		return false
 	}
 	worked = c.releaseHeld()
 	active := c.sessions.Active()
-	c.turn++
-	for i := range active {
-		p := c.byIPC[active[(c.turn+i)%len(active)]]
-		if p == nil || p.failed {
-			continue
-		}
-		if c.serve(p) {
+	turns := 0
+	for ; turns < len(active) && c.units > 0; turns++ {
+		p := c.byIPC[active[(c.turn+turns)%len(active)]]
+		if p != nil && !p.failed && c.serve(p) {
 			worked = true
 		}
-		if c.copies <= 0 {
-			break
-		}
 	}
+	if turns == len(active) {
+		turns = 1
+	}
+	c.turn += turns
 	for _, p := range c.held {
 		c.sessions.Hold(p.session)
 	}
@@ -126,11 +117,9 @@ func (c *Core) serve(p *port) (worked bool) {
 	// Posted buffers are taken whether or not they are needed: what lies in a ring
 	// keeps the session from sleeping.
 	p.collect()
-	done := 0
-	for ; done < turnFrames && c.copies > 0; done++ {
-		if !p.take() {
-			break
-		}
+	p.begin()
+	done, indebted := 0, p.credit <= 0
+	for ; p.credit > 0 && p.take(); done++ {
 		if !c.forward(p) {
 			break // held, with the frame
 		}
@@ -142,12 +131,12 @@ func (c *Core) serve(p *port) (worked bool) {
 	if err := p.error(); err != nil {
 		c.fail(p, err)
 	}
-	return done > 0
+	return done > 0 || indebted && p.send.Available() > 0
 }
 
-// awaitRegion holds a port that sends before its region is there.
+// awaitRegion holds a port that uses its rings before its region is there.
 func (c *Core) awaitRegion(p *port) (worked bool) {
-	if p.send.Available() == 0 {
+	if p.send.Available() == 0 && p.post.Available() == 0 {
 		return false
 	}
 	switch {

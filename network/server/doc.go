@@ -4,7 +4,7 @@
 // # Invariants
 //
 //   - Core is a step machine: no goroutine, clock reading or system call. What it
-//     does in a step is bounded by copiesMax copies of frames.
+//     does in a step is bounded by stepUnits of work.
 //   - All copies of a frame are published before the frame's place in the sender's
 //     ring is released, so a successor forwards again what may not have arrived.
 //   - A receiver's n-th posted buffer is used by its n-th received frame. At
@@ -27,7 +27,22 @@
 // receiver are dropped while it is full. So a port that does not empty its buffers
 // costs those who talk to others too a sixteenth of their time at most, and the
 // others nothing. Copies of flooded frames never wait. A port over its rate waits
-// in the same way.
+// in the same way, and so does one that floods more frames than others can be asked
+// to look at; an uplink's are dropped instead, since others wait behind them.
+//
+// # Turns
+//
+// Ports are served in turns, each of the same worth (deficit round robin); what a
+// frame costs is the work it makes, and more if it is forbidden or flooded. So a
+// port that attacks is left a small part of the time of a busy server.
+//
+// # Addresses
+//
+// The MAC addresses of ports are registered and those behind uplinks learned. Since
+// a port sends from its own only, an unknown address is behind an uplink: frames to
+// it go to all uplinks, or, if there is only one, to that as if it were known. So a
+// successor, which knows only what is registered, neither shows such frames to
+// other ports nor loses one for want of room.
 //
 // # Trust
 //

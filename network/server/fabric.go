@@ -39,6 +39,7 @@ type entry struct {
 // fabric is one network: its ports and where addresses are.
 type fabric struct {
 	ports     []*port
+	uplinks   []*port               // those of ports
 	own       map[network.MAC]*port // registered by ports: never aged, never moved
 	addresses map[netip.Addr]*port
 	learned   map[place]entry
@@ -68,6 +69,9 @@ func (f *fabric) add(p *port) error {
 		f.addresses[a] = p
 	}
 	f.ports = append(f.ports, p)
+	if p.cfg.Uplink {
+		f.uplinks = append(f.uplinks, p)
+	}
 	return nil
 }
 
@@ -81,12 +85,33 @@ func (f *fabric) remove(p *port) {
 			delete(f.learned, at)
 		}
 	}
-	f.ports = slices.DeleteFunc(f.ports, func(q *port) bool { return q == p })
+	isP := func(q *port) bool { return q == p }
+	f.ports, f.uplinks = slices.DeleteFunc(f.ports, isP), slices.DeleteFunc(f.uplinks, isP)
 	for _, q := range f.ports {
 		if q.talks.to == p {
 			q.talks.to = nil
 		}
 	}
+}
+
+// route returns the port to which a frame from p to an address goes, or nil if
+// several ports come into question. All ports but uplinks have registered their
+// addresses, so an unknown one is behind an uplink.
+func (f *fabric) route(p *port, m network.MAC, vlan uint16, now time.Duration) *port {
+	if dst := f.find(m, vlan, now); dst != nil {
+		return dst
+	}
+	var only *port
+	for _, q := range f.uplinks {
+		switch {
+		case q == p:
+		case only != nil:
+			return nil
+		default:
+			only = q
+		}
+	}
+	return only
 }
 
 // find returns the port behind which an address is, or nil if nobody knows.
@@ -105,8 +130,15 @@ func (f *fabric) find(m network.MAC, vlan uint16, now time.Duration) *port {
 	return e.port
 }
 
+// learn notes that an address is behind p, if p is an uplink.
+func (p *port) learn(m network.MAC, vlan uint16, now time.Duration) {
+	if p.cfg.Uplink && !p.fabric.learn(p, m, vlan, now) {
+		p.counters.LearnRefused++
+	}
+}
+
 // learn notes that an address is behind an uplink, and returns false if there is
-// no room to remember it.
+// no room to remember it: it is unknown then, wherever it was before.
 func (f *fabric) learn(p *port, m network.MAC, vlan uint16, now time.Duration) bool {
 	at := placeOf(m, vlan)
 	e, ok := f.learned[at]
@@ -116,7 +148,10 @@ func (f *fabric) learn(p *port, m network.MAC, vlan uint16, now time.Duration) b
 		}
 		return true
 	}
-	if p.learned >= learnedPortMax || !ok && len(f.learned) >= learnedMax {
+	if ok {
+		f.forget(at, e)
+	}
+	if p.learned >= learnedPortMax || len(f.learned) >= learnedMax {
 		if now-f.swept < sweepInterval {
 			return false
 		}
@@ -124,10 +159,6 @@ func (f *fabric) learn(p *port, m network.MAC, vlan uint16, now time.Duration) b
 		if p.learned >= learnedPortMax || len(f.learned) >= learnedMax {
 			return false
 		}
-		e, ok = f.learned[at]
-	}
-	if ok {
-		e.port.learned--
 	}
 	p.learned++
 	f.learned[at] = entry{p, now}

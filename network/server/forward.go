@@ -7,46 +7,60 @@ import "github.com/quintet-os/quintet/network"
 func (c *Core) forward(p *port) (done bool) {
 	f := &c.frame
 	f.load(p.mem, &p.next)
+	c.spend(p, workFrame, workFrame)
 	reason, ok := c.admit(p, f)
 	if !ok {
-		p.drop(f, reason)
+		c.refuse(p, f, reason)
 		return true
 	}
 	var dst *port
 	if !f.dst.Group() {
-		dst = p.fabric.find(f.dst, f.vlan, c.now)
+		dst = p.fabric.route(p, f.dst, f.vlan, c.now)
 	}
 	if dst != nil {
 		if reason, ok := reachable(p, dst, f); !ok {
-			p.drop(f, reason)
+			p.learn(f.src, f.vlan, c.now)
+			c.refuse(p, f, reason)
 			return true
 		}
 		if !dst.room() && c.holdFor(p, dst) {
 			return false
 		}
+	} else if until, ok := p.floods.ready(c.now, 1); !ok {
+		if !p.cfg.Uplink {
+			c.hold(p, hold{until: until})
+			return false
+		}
+		// What waits behind it is not the flooder's only.
+		p.learn(f.src, f.vlan, c.now)
+		c.refuse(p, f, network.DropFlood)
+		return true
 	}
-	if until, ok := p.rate.take(c.now, int64(f.length)); !ok {
+	if until, ok := p.rate.ready(c.now, int64(f.length)); !ok {
 		c.hold(p, hold{until: until})
 		return false
 	}
+	p.rate.pay(int64(f.length))
 	p.sent(f)
 	if p.tap != nil {
 		p.tap.record(c.now, f.headers, f.payload, f.offload)
 	}
-	if p.cfg.Uplink && !p.fabric.learn(p, f.src, f.vlan, c.now) {
-		p.counters.LearnRefused++
-	}
+	p.learn(f.src, f.vlan, c.now)
 	if dst != nil {
 		p.talks.note(dst, c.now)
-		c.deliver(dst, f, network.DropFull)
+		work := c.deliver(dst, f, network.DropFull)
+		c.spend(p, work, work)
 		return true
 	}
-	for _, q := range p.fabric.ports {
-		if q == p {
-			continue
-		}
+	p.floods.pay(1)
+	whom := p.fabric.ports
+	if !f.dst.Group() {
+		whom = p.fabric.uplinks
+	}
+	for _, q := range whom {
 		if _, ok := reachable(p, q, f); ok {
-			c.deliver(q, f, network.DropFlood)
+			work := c.deliver(q, f, network.DropFlood)
+			c.spend(p, work, work*priceFlood)
 		}
 	}
 	return true
@@ -65,8 +79,10 @@ func (c *Core) admit(p *port, f *frame) (network.Drop, bool) {
 	}
 	f.parseNetwork()
 	// What an uplink brings in may be meant for a stack that answers malformed
-	// packets, unless somebody is to rely on its headers.
-	if f.sound && !f.checkOffload() || !f.sound && (!p.cfg.Uplink || f.offload != (network.Offload{})) {
+	// packets, unless somebody is to rely on its headers, or what it claims cannot be
+	// seen here.
+	malformed := !f.sound && (!p.cfg.Uplink || f.etherType != etherIPv4 || f.offload != (network.Offload{}))
+	if malformed || f.sound && !f.checkOffload() {
 		return network.DropMalformed, false
 	}
 	if !f.fits(p.cfg.MTU) {
@@ -75,9 +91,13 @@ func (c *Core) admit(p *port, f *frame) (network.Drop, bool) {
 	return p.guard(f)
 }
 
-// classify finds the VLAN of a frame.
+// classify finds the VLAN of a frame. A second tag would hide what is behind it from
+// the guard, and some stacks look through it.
 func (p *port) classify(f *frame) (network.Drop, bool) {
 	f.vlan = p.cfg.VLAN
+	if f.etherType == etherVLAN || f.etherType == etherProvider {
+		return network.DropVLAN, false
+	}
 	if vid := f.tag & vidMask; vid != 0 {
 		if yes, tagged := p.carries(vid); !yes || !tagged {
 			return network.DropVLAN, false
@@ -104,12 +124,11 @@ func reachable(p, q *port, f *frame) (network.Drop, bool) {
 	return 0, true
 }
 
-// deliver copies f to q, or counts that there is no room.
-func (c *Core) deliver(q *port, f *frame, otherwise network.Drop) {
-	c.copies--
+// deliver copies f to q, or counts that there is no room. It returns the work.
+func (c *Core) deliver(q *port, f *frame, otherwise network.Drop) (work int) {
 	if q.lost() || !q.room() {
 		q.counters.Drops[otherwise]++
-		return
+		return workCopy
 	}
 	_, tagged := q.carries(f.vlan)
 	headers, offload := f.render(tagged)
@@ -120,6 +139,7 @@ func (c *Core) deliver(q *port, f *frame, otherwise network.Drop) {
 		c.dirty = append(c.dirty, q)
 	}
 	q.deliver(headers, f.payload, offload)
+	return copyWork(f)
 }
 
 func (p *port) sent(f *frame) {
@@ -127,7 +147,9 @@ func (p *port) sent(f *frame) {
 	p.counters.SentBytes += uint64(f.length)
 }
 
-func (p *port) drop(f *frame, reason network.Drop) {
+// refuse counts a frame that goes nowhere.
+func (c *Core) refuse(p *port, f *frame, reason network.Drop) {
+	c.spend(p, 0, priceBad)
 	p.sent(f)
 	p.counters.Drops[reason]++
 }

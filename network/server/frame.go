@@ -11,6 +11,8 @@ const (
 	etherARP  = 0x0806
 	etherIPv6 = 0x86dd
 	etherVLAN = 0x8100 // IEEE 802.1Q
+	// etherProvider is that of a provider's tag (IEEE 802.1ad).
+	etherProvider = 0x88a8
 
 	protoHopByHop    = 0
 	protoTCP         = 6

@@ -58,7 +58,7 @@ func (p *port) guardUplink(f *frame) (network.Drop, bool) {
 	}
 	var claimed netip.Addr
 	switch {
-	case !f.sound:
+	case !f.sound && len(f.headers) < f.l3+ipv4Bytes:
 	case f.etherType == etherIPv4:
 		claimed = netip.AddrFrom4([4]byte(f.headers[f.l3+12:]))
 	case f.etherType == etherARP:

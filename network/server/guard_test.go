@@ -87,6 +87,30 @@ func TestPortsSpeakForThemselvesOnly(t *testing.T) {
 	}
 }
 
+// behind puts headers with options, each of 8+8*more bytes, before an ICMPv6 message.
+func behind(headers int, more byte, message []byte) (b []byte) {
+	for i := range headers {
+		next := byte(60)
+		if i == headers-1 {
+			next = 58
+		}
+		size := 8 + 8*int(more)
+		option := append([]byte{next, more, 1, byte(min(size-4, 255))}, make([]byte, size-4)...)
+		b = append(b, option...)
+	}
+	return append(b, message...)
+}
+
+func ieee802(arp []byte) []byte {
+	arp[15] = 6
+	return arp
+}
+
+func provider(tagged []byte) []byte {
+	tagged[12], tagged[13] = 0x88, 0xa8
+	return tagged
+}
+
 func TestUplinksDoNotSpeakForPorts(t *testing.T) {
 	host := networktest.Host(2)
 	out := network.MAC{2, 7, 7, 7, 7, 7}
@@ -100,6 +124,14 @@ func TestUplinksDoNotSpeakForPorts(t *testing.T) {
 		"its ARP":        {networktest.ARP(network.Broadcast, out, 2, out, v4, network.Broadcast, away), network.DropAddress},
 		"its IPv6":       {networktest.IPv6(host.MAC, out, v6, v6, 17, nil), network.DropAddress},
 		"its neighbours": {networktest.IPv6(network.Broadcast, out, out.LinkLocal(), v6, 58, networktest.Advert(v6, out)), network.DropAddress},
+		// Hidden from a guard that does not look far enough, but not from every stack.
+		"its IPv4, cut off":       {networktest.IPv4(host.MAC, out, v4, v4, 17, make([]byte, 20))[:50], network.DropAddress},
+		"its ARP, of IEEE 802":    {ieee802(networktest.ARP(network.Broadcast, out, 2, out, v4, network.Broadcast, away)), network.DropMalformed},
+		"its ARP in two tags":     {networktest.Tagged(networktest.Tagged(networktest.ARP(network.Broadcast, out, 2, out, v4, network.Broadcast, away), 0), 0), network.DropVLAN},
+		"a provider's tag":        {provider(networktest.Tagged(networktest.ARP(network.Broadcast, out, 2, out, v4, network.Broadcast, away), 0)), network.DropVLAN},
+		"an advert far behind":    {networktest.IPv6(host.MAC, out, out.LinkLocal(), v6, 60, behind(9, 0, networktest.Advert(v6, out))), network.DropMalformed},
+		"an advert behind much":   {networktest.IPv6(host.MAC, out, out.LinkLocal(), v6, 60, behind(1, 31, networktest.Advert(v6, out))), network.DropMalformed},
+		"an advert behind option": {networktest.IPv6(host.MAC, out, out.LinkLocal(), v6, 60, behind(1, 0, networktest.Advert(v6, out))), network.DropAddress},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, uplink(1), host)

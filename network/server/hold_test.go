@@ -160,12 +160,3 @@ func TestRateHoldsTheSender(t *testing.T) {
 		t.Errorf("drops: %v, %v", from.drops(), to.drops())
 	}
 }
-
-// What lies in a ring keeps its session from sleeping.
-func TestPostedBuffersAreTakenAtOnce(t *testing.T) {
-	b := newBench(t, hosts(1)...)
-	b.Step()
-	if n := b.sides[0].Session.Out(network.RingPost).Available(); n != 0 {
-		t.Errorf("%d posted buffers are left in the ring", n)
-	}
-}

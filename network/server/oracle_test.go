@@ -61,49 +61,76 @@ func (o *oracle) addressed(network int, a netip.Addr) int {
 
 type portConfig = network.PortConfig
 
-// deliveries is what every port receives of s.
-func (o *oracle) deliveries(s *shot) map[int][]byte {
+// deliveries is what every port receives of s, and why s itself is dropped.
+func (o *oracle) deliveries(s *shot) (map[int][]byte, network.Drop) {
 	p := o.ports[s.from]
+	length := len(s.untagged()) - 14
 	vlan, ok := o.vlan(s.from, s.tag)
-	if !ok || s.src.Group() || len(s.untagged())-14 > p.MTU {
-		return nil
-	}
 	mac, addr := o.owner(p.Network, s.src), o.addressed(p.Network, s.addr)
-	if p.Uplink && (mac >= 0 && mac != s.from || addr >= 0 && addr != s.from) || !p.Uplink && (mac != s.from || addr != s.from) {
-		return nil
+	switch {
+	case !ok:
+		return nil, network.DropVLAN
+	case length > p.MTU:
+		return nil, network.DropLong
+	case s.src.Group() || p.Uplink && mac >= 0 && mac != s.from || !p.Uplink && mac != s.from:
+		return nil, network.DropSource
+	case p.Uplink && addr >= 0 && addr != s.from || !p.Uplink && addr != s.from:
+		return nil, network.DropAddress
 	}
-	known := -1
-	if !s.dst.Group() {
-		for _, h := range o.heard {
-			if h.mac == s.dst && h.network == p.Network && h.vlan == vlan {
-				known = -1
-				if o.now-h.at <= 300*time.Second {
-					known = h.port
-				}
-			}
-		}
-		if q := o.owner(p.Network, s.dst); q >= 0 {
-			known = q
-		}
-	}
-	// A frame to an address known to be unreachable from here is dropped before
-	// anything is learned from it.
-	out := make(map[int][]byte)
+	var whom []int // may be meant
 	for i, q := range o.ports {
-		member := q.VLAN == vlan || slices.Contains(q.Trunk, vlan)
-		apart := q.Network != p.Network || p.Group != q.Group && p.Group != 0 && q.Group != 0
-		if known >= 0 && i != known || i == s.from || !member || apart || len(s.untagged())-14 > q.MTU {
-			continue
-		}
-		out[i] = s.untagged()
-		if q.VLAN != vlan {
-			out[i] = networktest.Tagged(out[i], vlan)
+		if i != s.from && q.Network == p.Network && (s.dst.Group() || q.Uplink) {
+			whom = append(whom, i)
 		}
 	}
-	if p.Uplink && (known < 0 || len(out) > 0) {
+	if q := o.whereIs(s.dst, p.Network, vlan); q >= 0 {
+		whom = []int{q}
+	}
+	if p.Uplink {
 		o.heard = append(o.heard, heard{s.src, p.Network, vlan, s.from, o.now})
 	}
-	return out
+	out, why := make(map[int][]byte), network.DropsEnd
+	for _, i := range whom {
+		q := o.ports[i]
+		switch {
+		case i == s.from:
+			why = network.DropReserved
+		case p.Group != q.Group && p.Group != 0 && q.Group != 0:
+			why = network.DropIsolated
+		case q.VLAN != vlan && !slices.Contains(q.Trunk, vlan):
+			why = network.DropVLAN
+		case length > q.MTU:
+			why = network.DropLong
+		default:
+			out[i] = s.untagged()
+			if q.VLAN != vlan {
+				out[i] = networktest.Tagged(out[i], vlan)
+			}
+		}
+	}
+	if s.dst.Group() || len(whom) != 1 {
+		why = network.DropsEnd // a flooded frame is not dropped where it may not go
+	}
+	return out, why
+}
+
+// whereIs is the port behind which an address is, or -1.
+func (o *oracle) whereIs(mac network.MAC, network int, vlan uint16) (port int) {
+	if mac.Group() {
+		return -1
+	}
+	if q := o.owner(network, mac); q >= 0 {
+		return q
+	}
+	port = -1
+	for _, h := range o.heard {
+		if h.mac == mac && h.network == network && h.vlan == vlan {
+			if port = -1; o.now-h.at <= 300*time.Second {
+				port = h.port
+			}
+		}
+	}
+	return port
 }
 
 func TestAgainstOracle(t *testing.T) {
@@ -125,6 +152,7 @@ func TestAgainstOracle(t *testing.T) {
 			}
 			b, o := newBench(t, configs...), &oracle{ports: configs}
 			outside := []network.MAC{{2, 9, 9, 9, 9, 1}, {2, 9, 9, 9, 9, 2}, {2, 9, 9, 9, 9, 3}}
+			groups := []network.MAC{network.Broadcast, {0x33, 0x33, 0xff, 0, 0, 1}, {1, 0, 0x5e, 0, 0, 251}}
 			anyMAC := func() network.MAC {
 				if r.IntN(3) == 0 {
 					return outside[r.IntN(len(outside))]
@@ -146,8 +174,8 @@ func TestAgainstOracle(t *testing.T) {
 				if r.IntN(20) == 0 {
 					s.body = make([]byte, 1475+r.IntN(10))
 				}
-				if r.IntN(6) == 0 {
-					s.dst = network.Broadcast
+				if r.IntN(5) == 0 {
+					s.dst = groups[r.IntN(len(groups))]
 				}
 				for i := range s.body {
 					s.body[i] = byte(r.Uint32())
@@ -164,9 +192,18 @@ func TestAgainstOracle(t *testing.T) {
 				if s.tag >= 0 {
 					f = networktest.Tagged(f, uint16(s.tag))
 				}
-				want := o.deliveries(s)
+				want, why := o.deliveries(s)
+				before := b.counters(s.from)
 				b.sides[s.from].send(f)
 				b.Settle()
+				after := before
+				after.Sent, after.SentBytes = after.Sent+1, after.SentBytes+uint64(len(f))
+				if why < network.DropsEnd {
+					after.Drops[why]++
+				}
+				if got := b.counters(s.from); got != after {
+					t.Fatalf("seed %d, frame %d %+v: the counters are %+v, want %+v", seed, n, s, got, after)
+				}
 				for i, side := range b.sides {
 					got := side.received()
 					if w, ok := want[i]; ok != (len(got) == 1) || ok && !bytes.Equal(got[0], w) {

@@ -34,6 +34,8 @@ type port struct {
 	fullAt   time.Duration // since when somebody has waited for an empty buffer; -1: there was one
 	talks    talks
 	rate     bucket
+	floods   bucket // of frames
+	credit   int    // see turn.go
 
 	learned  int // addresses in the fabric's table that are behind this port
 	tap      *Capture
@@ -56,7 +58,8 @@ func newPort(s *ipc.Session, cfg network.PortConfig, f *fabric) *port {
 	}
 	p.patience.left, p.fullAt = patienceMax, -1
 	p.talks = talks{at: -aloneAfter - 1, others: -aloneAfter - 1}
-	p.rate = newBucket(&cfg)
+	p.rate = newBucket(cfg.Rate, cfg.RateBurst())
+	p.floods = newBucket(floodRate, floodBurst)
 	return p
 }
 
@@ -178,35 +181,4 @@ func (p *port) carries(vlan uint16) (yes, tagged bool) {
 // meets tells whether two ports exchange frames at all.
 func (p *port) meets(q *port) bool {
 	return p.cfg.Group == q.cfg.Group || p.cfg.Group == 0 || q.cfg.Group == 0
-}
-
-// bucket is a token bucket, full at first.
-type bucket struct {
-	rate, burst int64 // bytes a second, bytes; rate 0: no limit
-	tokens      int64
-	at          time.Duration
-}
-
-func newBucket(cfg *network.PortConfig) bucket {
-	return bucket{rate: cfg.Rate, burst: cfg.RateBurst(), tokens: cfg.RateBurst()}
-}
-
-// take pays for n bytes, or returns when there will be enough.
-func (b *bucket) take(now time.Duration, n int64) (until time.Duration, ok bool) {
-	if b.rate == 0 {
-		return 0, true
-	}
-	// Time beyond a full bucket is cut first, so that nothing overflows.
-	full := time.Duration(float64(b.burst) / float64(b.rate) * float64(time.Second))
-	passed := min(now-b.at, full+time.Second)
-	if gained := int64(float64(b.rate) * passed.Seconds()); gained > 0 || b.tokens >= b.burst {
-		b.tokens = min(b.tokens+gained, b.burst)
-		b.at = now
-	}
-	if b.tokens < n {
-		wait := time.Duration(float64(n-b.tokens)/float64(b.rate)*float64(time.Second)) + 1
-		return now + wait, false
-	}
-	b.tokens -= n
-	return 0, true
 }
