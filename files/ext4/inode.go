@@ -9,12 +9,6 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/disk"
 )
 
-const (
-	inodeShards = 64
-	// idleInodesMax bounds, per shard, the inodes kept in memory that nobody uses.
-	idleInodesMax = 256
-)
-
 // inode is an inode in memory. There is at most one for a number.
 type inode struct {
 	ino uint32
@@ -61,26 +55,6 @@ const (
 	keyExtent // plus the depth, at most 5
 )
 
-type inodeCache struct{ shards [inodeShards]inodeShard }
-
-type inodeShard struct {
-	mu    sync.Mutex
-	table map[uint32]*inode
-	idle  []*inode // oldest first, roughly
-	hand  int
-	_     [64]byte
-}
-
-func (c *inodeCache) init() {
-	for i := range c.shards {
-		c.shards[i].table = make(map[uint32]*inode)
-	}
-}
-
-func (c *inodeCache) shard(ino uint32) *inodeShard {
-	return &c.shards[(ino*0x9E3779B1)>>26]
-}
-
 // inode returns the inode with a reference, reading it if it is not in memory.
 // Concurrent loads of one inode wait on its lock.
 func (f *FS) inode(ino uint32) (*inode, error) {
@@ -103,6 +77,11 @@ func (f *FS) inode(ino uint32) (*inode, error) {
 	defer i.mu.Unlock()
 	s.table[ino] = i
 	s.mu.Unlock()
+	if f.journal != nil {
+		// Which transaction has changed it was forgotten with it, if it was here
+		// before; none is later than this.
+		i.changed = f.journal.Latest()
+	}
 	if err := f.load(i); err != nil {
 		i.state.Store(inodeStale)
 		s.mu.Lock()
@@ -203,59 +182,4 @@ func number(i *inode) uint32 {
 		return 0
 	}
 	return i.ino
-}
-
-func (s *inodeShard) ref(i *inode) {
-	i.refs++
-	if i.idle >= 0 {
-		last := len(s.idle) - 1
-		s.idle[i.idle] = s.idle[last]
-		s.idle[i.idle].idle = i.idle
-		s.idle[last] = nil
-		s.idle = s.idle[:last]
-		i.idle = -1
-	}
-}
-
-// ref adds a reference to an inode that has one.
-func (f *FS) ref(i *inode) {
-	s := f.inodes.shard(i.ino)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i.refs++
-}
-
-// put drops a reference. What is held for appending goes with the last.
-func (f *FS) put(i *inode) {
-	s := f.inodes.shard(i.ino)
-	s.mu.Lock()
-	i.refs--
-	var spare span
-	if i.refs == 0 {
-		spare, i.spare = i.spare, span{} // nobody else has i
-		s.rest(i)
-	}
-	s.mu.Unlock()
-	if spare.n > 0 {
-		f.unhold(spare)
-	}
-}
-
-// rest keeps an inode that nobody uses, in the place of an older one if there
-// are many.
-func (s *inodeShard) rest(i *inode) {
-	if s.table[i.ino] != i {
-		return
-	}
-	if len(s.idle) >= idleInodesMax {
-		s.hand = (s.hand + 1) % idleInodesMax
-		old := s.idle[s.hand]
-		delete(s.table, old.ino)
-		old.idle = -1
-		s.idle[s.hand] = i
-		i.idle = s.hand
-		return
-	}
-	i.idle = len(s.idle)
-	s.idle = append(s.idle, i)
 }
