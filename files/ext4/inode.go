@@ -11,7 +11,8 @@ import (
 
 // inode is an inode in memory. There is at most one for a number.
 type inode struct {
-	ino uint32
+	ino   uint32
+	epoch uint64 // tells it from whatever else was in memory under the number
 	// mu guards d, the slot in the inode table, the mapping, the directory's
 	// blocks and the attributes. File data of overlapping ranges is ordered by it.
 	mu   sync.RWMutex
@@ -55,6 +56,11 @@ const (
 	keyExtent // plus the depth, at most 5
 )
 
+// newInode is an inode about to be in memory, with a reference.
+func (f *FS) newInode(ino uint32) *inode {
+	return &inode{ino: ino, epoch: f.epochs.Add(1), refs: 1, idle: -1}
+}
+
 // inode returns the inode with a reference, reading it if it is not in memory.
 // Concurrent loads of one inode wait on its lock.
 func (f *FS) inode(ino uint32) (*inode, error) {
@@ -72,7 +78,7 @@ func (f *FS) inode(ino uint32) (*inode, error) {
 		f.put(i)
 		return nil, refuse(KindStale, "use", ino, "")
 	}
-	i := &inode{ino: ino, refs: 1, idle: -1}
+	i := f.newInode(ino)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s.table[ino] = i

@@ -26,7 +26,7 @@ type Options struct {
 	// NoRecovery reads the file system as it stands, ignoring its journal. It
 	// implies ReadOnly; what is read may be out of date or inconsistent.
 	NoRecovery bool
-	// CacheBytes bounds cached metadata, blocks and inodes; 0 means
+	// CacheBytes bounds cached metadata: blocks, inodes and names; 0 means
 	// CacheBytesDefault. Inodes in use and blocks a transaction holds are kept
 	// even beyond it, and 256 blocks and 128 inodes are the least.
 	CacheBytes int64
@@ -47,7 +47,9 @@ type FS struct {
 	seed   uint32
 	groups groupTable
 	inodes inodeCache
-	noDir  bool // no directory indexes: hash order is not used
+	known  knownNames
+	epochs atomic.Uint64 // of inodes in memory
+	noDir  bool          // no directory indexes: hash order is not used
 
 	journal *jbd2.Journal // nil: read-only
 
@@ -109,8 +111,8 @@ func newFS(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error) {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = CacheBytesDefault
 	}
-	inodes := o.CacheBytes / inodeShare
-	c, err := buffer.New(v, buffer.Options{BlockSize: sb.BlockSize(), Blocks: sb.BlocksCount, Bytes: o.CacheBytes - inodes})
+	inodes, known := o.CacheBytes/inodeShare, o.CacheBytes/knownShare
+	c, err := buffer.New(v, buffer.Options{BlockSize: sb.BlockSize(), Blocks: sb.BlocksCount, Bytes: o.CacheBytes - inodes - known})
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +121,7 @@ func newFS(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error) {
 	f.super = *sb
 	f.groups.init(f)
 	f.inodes.init(inodes)
+	f.known.init(known)
 	f.freeBlocks.Store(int64(sb.FreeBlocks))
 	f.freeInodes.Store(int64(sb.FreeInodes))
 	return f, nil
@@ -134,7 +137,7 @@ type Statfs struct {
 	FreeInodes  uint64
 	NameLenMax  int
 	UUID        [16]byte
-	BytesCached int64 // of metadata: blocks, and inodes whether in use or not
+	BytesCached int64 // of metadata: blocks, names, and inodes whether in use or not
 	Bounced     int64 // blocks of file data copied because a request was not aligned
 }
 
@@ -143,7 +146,7 @@ func (f *FS) Statfs() Statfs {
 	free := uint64(max(0, f.freeBlocks.Load()))
 	s := Statfs{BlockSize: f.bs, Blocks: f.sb.BlocksCount - f.overhead(), Free: free, Inodes: uint64(f.sb.InodesCount),
 		FreeInodes: uint64(max(0, f.freeInodes.Load())), NameLenMax: disk.NameLenMax, UUID: f.sb.UUID,
-		BytesCached: f.cache.Stats().Cached*int64(f.bs) + f.inodes.count()*inodeBytes, Bounced: f.bounced.Load()}
+		BytesCached: f.cache.Stats().Cached*int64(f.bs) + f.inodes.count()*inodeBytes + f.known.used.Load()*knownBytes, Bounced: f.bounced.Load()}
 	s.Available = free - min(free, f.sb.ReservedBlocks)
 	return s
 }
