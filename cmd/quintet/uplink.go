@@ -25,7 +25,8 @@ func uplink(conn *broker.Conn, _ []string) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	a, err := app.Connect(ctx, app.WithConnection(conn), app.WithName(config.Name))
+	leases := gateway.NewLeases()
+	a, err := app.Connect(ctx, app.WithConnection(conn), app.WithName(config.Name), app.WithLeases(leases.Ask))
 	if err != nil {
 		return err
 	}
@@ -44,7 +45,12 @@ func uplink(conn *broker.Conn, _ []string) error {
 	if err != nil {
 		return err
 	}
-	return pump.New(l, port.Port).Run(ctx)
+	p := pump.New(l, port.Port)
+	if config.DHCP {
+		p.Filter = leases.Start(p.Send, func(b broker.Body) { _ = a.Broker().Tell(b) }) // the supervisor's end is ours
+		defer leases.Stop()
+	}
+	return p.Run(ctx)
 }
 
 // carry runs a user uplink.
