@@ -18,7 +18,7 @@ import (
 )
 
 // uplink plays an uplink of the topology until its port or the supervisor has gone.
-func uplink(conn *broker.Conn, _ []string) error {
+func uplink(conn *broker.Conn, degraded []string) error {
 	var config supervisor.UplinkConfig
 	if err := json.Unmarshal([]byte(os.Getenv(supervisor.UplinkVariable)), &config); err != nil {
 		return fmt.Errorf("%s: %w", supervisor.UplinkVariable, err)
@@ -28,6 +28,9 @@ func uplink(conn *broker.Conn, _ []string) error {
 	leases := gateway.NewLeases()
 	a, err := app.Connect(ctx, app.WithConnection(conn), app.WithName(config.Name), app.WithLeases(leases.Ask))
 	if err != nil {
+		return err
+	}
+	if err := a.Broker().Tell(&broker.Ready{Degraded: degraded}); err != nil {
 		return err
 	}
 	port, err := a.Port(ctx, config.Network)

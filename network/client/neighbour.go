@@ -24,7 +24,7 @@ func (s *Stack) strange(data []byte) bool {
 		target = netip.AddrFrom4([4]byte(arp.ProtocolAddressTarget()))
 	case header.IPv6ProtocolNumber:
 		const end = header.IPv6MinimumSize + header.ICMPv6NeighborSolicitMinimumSize
-		if len(body) < end || header.IPv6(body).TransportProtocol() != header.ICMPv6ProtocolNumber ||
+		if len(body) < end || header.IPv6(body).NextHeader() != uint8(header.ICMPv6ProtocolNumber) ||
 			header.ICMPv6(body[header.IPv6MinimumSize:]).Type() != header.ICMPv6NeighborSolicit {
 			return false
 		}
