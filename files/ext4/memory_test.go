@@ -106,7 +106,7 @@ func TestFsyncOfAForgottenInode(t *testing.T) {
 	must(t, f.Fsync(a.Ino))
 	recorder.Mark("fsynced")
 	found := 0
-	_, err = recorder.States(crashtest.Sweep{Tear: 1024, Samples: 5}, func(s crashtest.State) error {
+	_, err = recorder.States(crashtest.Sweep{Tear: 1024, Samples: 5, Workers: 1}, func(s crashtest.State) error {
 		if len(s.Marks) == 0 {
 			return nil
 		}
