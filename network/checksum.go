@@ -11,7 +11,7 @@ func (o *Offload) FinishChecksum(frame []byte) {
 	if o.Flags&NeedsChecksum == 0 || at+2 > len(frame) {
 		return
 	}
-	sum := ^fold(Sum(0, frame[o.ChecksumStart:]))
+	sum := ^Fold(Sum(0, frame[o.ChecksumStart:]))
 	if sum == 0 {
 		sum = 0xffff
 	}
@@ -34,7 +34,9 @@ func Sum(sum uint64, b []byte) uint64 {
 	return sum
 }
 
-func fold(sum uint64) uint16 {
+// Fold is the 16-bit ones' complement sum; of data together with its checksum it is
+// all ones.
+func Fold(sum uint64) uint16 {
 	for sum>>16 != 0 {
 		sum = sum&0xffff + sum>>16
 	}

@@ -56,7 +56,7 @@ func TestFinishedChecksumVerifies(t *testing.T) {
 			frame[i] = byte(r.Uint32())
 		}
 		pseudo := Sum(uint64(17)+uint64(len(frame)-34), frame[26:34])
-		binary.BigEndian.PutUint16(frame[40:], fold(pseudo))
+		binary.BigEndian.PutUint16(frame[40:], Fold(pseudo))
 		o := Offload{Flags: NeedsChecksum, ChecksumStart: 34, ChecksumOffset: 6}
 		o.FinishChecksum(frame)
 		// One 16-bit word after the other, as RFC 1071 has it.

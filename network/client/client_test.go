@@ -109,6 +109,7 @@ func FuzzReceive(f *testing.F) {
 		defer l.Close()
 		r.Serve()
 		copy(frame, b.MAC[:])
+		client.Finish(frame)
 		port.Send(network.Offload{}, frame)
 		ping(t, port, a, b)
 	})

@@ -100,6 +100,15 @@ type listener struct {
 	closing
 }
 
+// Addr names the unspecified address, as package net does.
+func (l *listener) Addr() net.Addr {
+	a := l.TCPListener.Addr().(*net.TCPAddr)
+	if len(a.IP) == 0 {
+		a.IP = net.IPv6unspecified
+	}
+	return a
+}
+
 func (l *listener) Accept() (net.Conn, error) {
 	c, err := l.TCPListener.Accept()
 	if err != nil {
@@ -120,6 +129,15 @@ func (l *listener) Close() error {
 type packetConn struct {
 	*gonet.UDPConn
 	closing
+}
+
+// LocalAddr names the unspecified address, as package net does.
+func (c *packetConn) LocalAddr() net.Addr {
+	a := c.UDPConn.LocalAddr().(*net.UDPAddr)
+	if len(a.IP) == 0 {
+		a.IP = net.IPv6unspecified
+	}
+	return a
 }
 
 func (c *packetConn) Read(b []byte) (int, error) {

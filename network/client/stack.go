@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -29,7 +30,11 @@ const (
 	receiveDefault, receiveMax = 1 << 20, 8 << 20
 	sendDefault, sendMax       = 1 << 20, 6 << 20
 	socketMin                  = 4 << 10
+
+	linkLocalBits = 64 // of the network that link-local addresses are in
 )
+
+var transports = []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6}
 
 // Config describes the interface of a stack.
 type Config struct {
@@ -62,7 +67,7 @@ func NewStack(port *Port, cfg Config) (*Stack, error) {
 	s := &Stack{cfg: cfg, link: newEndpoint(port, cfg.MAC, cfg.MTU)}
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
+		TransportProtocols: transports,
 		HandleLocal:        cfg.Forward == nil, // a router takes any address for its own, and would keep all it sends
 	})
 	s.resolver = s.newResolver()
@@ -83,6 +88,12 @@ func (s *Stack) configure() error {
 	}
 	for _, p := range s.cfg.Addresses {
 		if err := s.addAddress(p); err != nil {
+			return err
+		}
+	}
+	// An interface that speaks IPv6 has a link-local address too (RFC 4291, 2.1).
+	if own := netip.PrefixFrom(s.cfg.MAC.LinkLocal(), linkLocalBits); s.has(6) && !slices.Contains(s.cfg.Addresses, own) {
+		if err := s.addAddress(own); err != nil {
 			return err
 		}
 	}
@@ -116,7 +127,9 @@ func (s *Stack) addAddress(p netip.Prefix) error {
 }
 
 func (s *Stack) setOptions() error {
-	sack, recovery, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPRACKLossDetection, tcpip.TCPModerateReceiveBufferOption(true)
+	// Not RACK: with it, the stack sends a lost super-segment again two segments at a
+	// timeout; see docs/decisions/loss-recovery.md.
+	sack, recovery, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPRecovery(0), tcpip.TCPModerateReceiveBufferOption(true)
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: socketMin, Default: receiveDefault, Max: receiveMax}
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: socketMin, Default: sendDefault, Max: sendMax}
 	for name, option := range map[string]tcpip.SettableTransportProtocolOption{
@@ -141,6 +154,16 @@ func (s *Stack) Ended() <-chan struct{} { return s.link.ended }
 
 // Dropped is the number of packets for which there was no room on their way out.
 func (s *Stack) Dropped() uint64 { return s.link.dropped.Load() }
+
+// Damaged is the number of frames that came with a wrong checksum.
+func (s *Stack) Damaged() uint64 { return s.link.damaged.Load() }
+
+// Retransmissions are the segments of TCP that were sent again, and how often one was
+// because its timeout had passed.
+func (s *Stack) Retransmissions() (segments, timeouts uint64) {
+	c := s.stack.Stats().TCP
+	return c.Retransmits.Value(), c.Timeouts.Value()
+}
 
 // Close aborts all connections and ends the port's session.
 func (s *Stack) Close() error {

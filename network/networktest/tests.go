@@ -34,6 +34,7 @@ var Tests = []Test{
 	{"LargeDatagrams", testLargeDatagrams},
 	{"ManyConnections", testManyConnections},
 	{"HalfClose", testHalfClose},
+	{"Addresses", testAddresses},
 	{"Errors", testErrors},
 }
 
@@ -244,6 +245,36 @@ func testHalfClose(t *testing.T, p Peers) {
 		}
 		if got, err := io.ReadAll(a); err != nil || string(got) != "pingpong" {
 			t.Errorf("after half a close: %q, %v", got, err)
+		}
+	})
+}
+
+// testAddresses: all addresses can be read by programs.
+func testAddresses(t *testing.T, p Peers) {
+	l, err := p.B.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	c, err := p.B.ListenPacket("udp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, a := range []net.Addr{l.Addr(), c.LocalAddr()} {
+		if ap, err := netip.ParseAddrPort(a.String()); err != nil || !ap.Addr().IsUnspecified() || ap.Port() == 0 {
+			t.Errorf("listening at %v: %v", a, err)
+		}
+	}
+	each(t, p, func(t *testing.T, family string, ip netip.Addr) {
+		a, b, err := connect(p, family, ip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		defer b.Close()
+		if a.RemoteAddr().String() != b.LocalAddr().String() || b.RemoteAddr().String() != a.LocalAddr().String() {
+			t.Errorf("%v-%v is %v-%v at the other end", a.LocalAddr(), a.RemoteAddr(), b.RemoteAddr(), b.LocalAddr())
 		}
 	})
 }
