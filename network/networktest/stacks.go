@@ -30,7 +30,11 @@ const StackBuffers = 64
 // running.
 func (r *Rig) Stack(n int) *client.Stack {
 	r.t.Helper()
-	cfg := Host(n)
+	return r.stack(Host(n))
+}
+
+func (r *Rig) stack(cfg network.PortConfig) *client.Stack {
+	r.t.Helper()
 	m := r.Join(cfg, StackBuffers)
 	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {

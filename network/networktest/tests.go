@@ -33,6 +33,7 @@ var Tests = []Test{
 	{"Datagrams", testDatagrams},
 	{"LargeDatagrams", testLargeDatagrams},
 	{"ManyConnections", testManyConnections},
+	{"TinyRTT", testTinyRTT},
 	{"HalfClose", testHalfClose},
 	{"Addresses", testAddresses},
 	{"Errors", testErrors},
