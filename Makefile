@@ -57,7 +57,7 @@ bench: build peers ## print the benchmark tables, beside C, fio, Unix sockets an
 
 peers: ## build bin/quintet-bench-peers, the libraries beside which the network is measured, from their own module
 	@mkdir -p bin
-	cd bench/peers && CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o ../../bin/quintet-bench-peers .
+	cd bench/peers && CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -buildvcs=false -o ../../bin/quintet-bench-peers .
 
 clean: ## remove what was built
 	rm -rf bin

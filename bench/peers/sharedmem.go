@@ -36,12 +36,16 @@ func joinSharedmem(m bench.Member) (bench.ProgramNetwork, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := socket.File()
+	// The link reads from it in a way that would block the whole runtime if it were
+	// made blocking, as File does.
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
-	keep = append(keep, file)
-	options.PeerFD = int(file.Fd())
+	if err := raw.Control(func(fd uintptr) { options.PeerFD = int(fd) }); err != nil {
+		return nil, err
+	}
+	keep = append(keep, socket)
 	return hostOn(open, options, m)
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 
 	"github.com/containers/gvisor-tap-vsock/pkg/tap"
 	"github.com/containers/gvisor-tap-vsock/pkg/types"
@@ -69,5 +68,5 @@ func joinTapVsock(m bench.Member) (bench.ProgramNetwork, error) {
 	return newHost(link, m.Address)
 }
 
-// keep are files whose descriptors links use.
-var keep []*os.File
+// keep are files and connections whose descriptors links use.
+var keep []any
