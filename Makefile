@@ -16,7 +16,7 @@ SIMULATED := ./sim/ ./network/server/
 export PATH := $(PATH):/usr/sbin:/sbin
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-long check bench clean
+.PHONY: help build demo test test-long check bench peers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,9 +51,13 @@ check: ## format, vet and build on both architectures, staticcheck, direction of
 	$(GO) tool staticcheck ./...
 	$(GO) test ./internal/archtest/
 
-bench: build ## print the benchmark tables, beside C, fio, Unix sockets and Linux; BENCH=ext4, ipc or storage for one
+bench: build peers ## print the benchmark tables, beside C, fio, Unix sockets and Linux; BENCH=ext4, ipc, network or storage for one
 	tools/install-packages bench
-	$(if $(BENCH),bin/quintet bench $(BENCH),bin/quintet bench ipc && bin/quintet bench storage && bin/quintet bench ext4)
+	$(if $(BENCH),bin/quintet bench $(BENCH),bin/quintet bench ipc && bin/quintet bench storage && bin/quintet bench network && bin/quintet bench ext4)
+
+peers: ## build bin/quintet-bench-peers, the libraries beside which the network is measured, from their own module
+	@mkdir -p bin
+	cd bench/peers && CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -buildvcs=false -o ../../bin/quintet-bench-peers .
 
 clean: ## remove what was built
 	rm -rf bin

@@ -4,14 +4,38 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
+	"net/netip"
 	"strings"
 
-	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/network"
 )
+
+const (
+	trafficServer  = "net"
+	trafficNetwork = "lan"
+	// trafficBits is the length of the network that all programs are in.
+	trafficBits = 24
+)
+
+// trafficTopology is a system with one network of so many applications.
+func trafficTopology(programs int) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "version: 1\nservers: {%s: {kind: network}}\nnetworks: {%s: {server: %s, subnets: [%v]}}\napplications:\n",
+		trafficServer, trafficNetwork, trafficServer, netip.PrefixFrom(trafficAddress(0), trafficBits).Masked())
+	for i := range programs {
+		fmt.Fprintf(&text, "  %s: {networks: {%s: {mac: %q, addresses: [%v]}}}\n", trafficName(i), trafficNetwork, trafficMAC(i), trafficAddress(i))
+	}
+	return text.String()
+}
+
+func trafficName(program int) string { return fmt.Sprintf("program-%d", program+1) }
+
+func trafficMAC(program int) network.MAC { return network.MAC{2, 0, 0, 0, 0, byte(program + 2)} }
+
+// trafficAddress is that of a program, on every kind of network.
+func trafficAddress(program int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 99, 0, byte(program + 2)})
+}
 
 // wire is one run of the network benchmarks.
 type wire struct {
@@ -22,120 +46,15 @@ type wire struct {
 // beside the same programs on a veth pair of the kernel.
 func Network(ctx context.Context, o Options) (rows []Row, err error) {
 	w := &wire{Options: o.withDefaults()}
-	return w.run(ctx, []part{{"stream", w.stream}, {"ping", w.ping}, {"connect", w.connect}})
+	return w.run(ctx, []part{{"stream", w.stream}, {"ping", w.ping}, {"connect", w.connect}, {"libraries", w.libraries},
+		{"forwarding", w.forwarding}, {"death", w.gaps}, {"steady", w.steady}, {"attack", w.attack}})
 }
 
-// trafficPair is a way to connect two programs. It starts whatever is between
-// them, and says how each is started.
-type trafficPair struct {
-	name string
-	open func(ctx context.Context) (*trafficRoute, error)
-}
-
-// trafficRoute is an open trafficPair.
-type trafficRoute struct {
-	start func(name string, t task, program int) (*process, error) // program 0 or 1
-	pids  []int                                                    // of the processes in between
-	close func() error
-}
-
-// measure lets the two programs do some work.
-func (p *trafficPair) measure(ctx context.Context, t task) (f figures, err error) {
-	ctx, cancel := context.WithTimeout(ctx, t.Duration+sideGrace)
-	defer cancel()
-	route, err := p.open(ctx)
+// during runs f while a system with so many programs on one network is up.
+func (w *wire) during(ctx context.Context, programs int, f func(*trafficRoute) error) error {
+	route, err := openServer(ctx, programs)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer func() { err = errors.Join(err, route.close()) }()
-	serving, err := route.start("traffic-to", t, 1)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, serving.release()) }()
-	t.PIDs = append(slices.Clone(route.pids), serving.command.Process.Pid)
-	sending, err := route.start("traffic-from", t, 0)
-	if err != nil {
-		return nil, err
-	}
-	return f, sending.result(&f)
-}
-
-// bareSwitch is a network server without a supervisor.
-func bareSwitch() *trafficPair {
-	return &trafficPair{"bare switch", func(ctx context.Context) (*trafficRoute, error) {
-		ports, err := newPorts(trafficPorts(), network.BuffersDefault)
-		if err != nil {
-			return nil, err
-		}
-		between, err := ports.startSwitch(ctx, anyCPU)
-		if err != nil {
-			return nil, errors.Join(err, ports.close())
-		}
-		return &trafficRoute{
-			start: func(name string, t task, program int) (*process, error) {
-				t.Network, t.Buffers, t.Ports = "switch", ports.buffers, ports.configs[program:program+1]
-				return startSide(ctx, name, t, anyCPU, ports.of(program)...)
-			},
-			pids:  []int{between.command.Process.Pid},
-			close: func() error { return errors.Join(between.release(), ports.close()) },
-		}, nil
-	}}
-}
-
-// vethPair is the kernel's TCP over a cable between two namespaces.
-func vethPair() *trafficPair {
-	return &trafficPair{"veth", func(ctx context.Context) (*trafficRoute, error) {
-		var spaces [2]*netns.Namespace
-		route := &trafficRoute{close: func() (err error) {
-			for _, space := range spaces {
-				if space != nil {
-					err = errors.Join(err, space.Close())
-				}
-			}
-			return err
-		}}
-		var ends [2]netns.Interface
-		for i := range spaces {
-			var err error
-			if spaces[i], err = netns.New(); err != nil {
-				return nil, errors.Join(err, route.close())
-			}
-			ends[i] = netns.Interface{Name: fmt.Sprintf("traffic%d", i+1), MTU: network.MTUDefault, Addresses: trafficPrefix(i)}
-		}
-		if err := spaces[0].Veth(ends[0], spaces[1], ends[1]); err != nil {
-			return nil, errors.Join(err, route.close())
-		}
-		var err error
-		if route.pids, err = softirqThreads(); err != nil {
-			return nil, errors.Join(err, route.close())
-		}
-		route.start = func(name string, t task, program int) (*process, error) {
-			t.Network = "kernel"
-			return startSideIn(ctx, spaces[program], name, t)
-		}
-		return route, nil
-	}}
-}
-
-// softirqThreads are the kernel's threads for packets that no process's own time
-// was left to handle. Elsewhere softirqs count as time of the process they
-// interrupt, as long as the kernel does not account for them apart.
-func softirqThreads() (pids []int, err error) {
-	files, err := filepath.Glob("/proc/[0-9]*/comm")
-	if err != nil {
-		return nil, err
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil || !strings.HasPrefix(string(text), "ksoftirqd/") {
-			continue
-		}
-		var pid int
-		if _, err := fmt.Sscanf(file, "/proc/%d/comm", &pid); err != nil {
-			return nil, err
-		}
-		pids = append(pids, pid)
-	}
-	return pids, nil
+	return errors.Join(f(route), route.close())
 }

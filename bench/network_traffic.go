@@ -11,15 +11,14 @@ import (
 	"os"
 	"time"
 
-	"github.com/quintet-os/quintet/network"
-	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/app"
 )
 
 const (
 	// Services of the program that traffic goes to, by TCP port.
-	sinkPort = 7001 // reads to the end, then tells how much it was
-	echoPort = 7002 // sends back messages of messageBytes
-	hangPort = 7003 // closes when the other end does
+	sinkPort  = 7001 // reads to the end, then tells how much it was
+	echoPort  = 7002 // sends back messages of messageBytes
+	readyPort = 7003 // closes when the other end does
 
 	// streamChunkBytes is what is written and read at once: the default of iperf3.
 	streamChunkBytes = 128 << 10
@@ -28,10 +27,33 @@ const (
 	dialRetry = 2 * time.Millisecond
 )
 
-// programNetwork is what the two programs that exchange traffic need.
-type programNetwork interface {
+// ProgramNetwork is what the two programs that exchange traffic need.
+type ProgramNetwork interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 	Listen(network, address string) (net.Listener, error)
+}
+
+// Member is a program that joins a network.
+type Member struct {
+	Program int    // 0 dials, 1 listens
+	Address string // its own, in a network of trafficBits
+	Socket  string // of whatever is in between
+	MTU     int    // bytes
+}
+
+// networks are the ways to join one, by the kind that a side's task names.
+var networks = map[string]func(Member) (ProgramNetwork, error){
+	"kernel":  func(Member) (ProgramNetwork, error) { return new(hostNetwork), nil },
+	"quintet": joinQuintet,
+}
+
+// AddNetwork lets sides of this binary join another kind of network, and AddSide
+// plays another role. A program that offers either calls them before RunSide.
+func AddNetwork(kind string, join func(Member) (ProgramNetwork, error)) { networks[kind] = join }
+
+// AddSide adds a role that serves at a socket until it is released.
+func AddSide(name string, serve func(socket string, mtu int, released func()) error) {
+	sides[name] = func(t task) (any, error) { return nil, serve(t.Socket, t.MTU, untilReleased) }
 }
 
 // hostNetwork is that of the kernel, in this process's namespace.
@@ -41,37 +63,21 @@ func (*hostNetwork) Listen(network, address string) (net.Listener, error) {
 	return net.Listen(network, address)
 }
 
-// joinNetwork opens the network that a side's task names.
-func joinNetwork(t task) (programNetwork, error) {
-	switch t.Network {
-	case "kernel":
-		return new(hostNetwork), nil
-	case "switch":
-		port, _, err := openPort(0, t.Buffers)
-		if err != nil {
-			return nil, err
-		}
-		cfg := client.Config{MAC: t.Ports[0].MAC, MTU: t.Ports[0].MTU}
-		for _, a := range t.Ports[0].Addresses {
-			cfg.Addresses = append(cfg.Addresses, netip.PrefixFrom(a, trafficBits))
-		}
-		return client.NewStack(port, cfg)
+func joinQuintet(m Member) (ProgramNetwork, error) {
+	a, err := app.Connect(context.Background(), app.WithSocket(m.Socket), app.WithName(trafficName(m.Program)))
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("unknown network %q", t.Network)
+	return a.Network(context.Background(), trafficNetwork)
 }
 
-// trafficBits is the length of the network that both programs are in.
-const trafficBits = 24
-
-// trafficPorts are the two programs as ports of a switch.
-func trafficPorts() (ports []network.PortConfig) {
-	for n := byte(1); n <= 2; n++ {
-		ports = append(ports, network.PortConfig{MTU: network.MTUDefault, MAC: network.MAC{2, 0, 0, 0, 0, n}, Addresses: []netip.Addr{trafficAddress(n)}})
+func joinNetwork(t task) (ProgramNetwork, error) {
+	join := networks[t.Network]
+	if join == nil {
+		return nil, fmt.Errorf("unknown network %q", t.Network)
 	}
-	return ports
+	return join(Member{Program: t.Program, Address: trafficAddress(t.Program).String(), Socket: t.Socket, MTU: t.MTU})
 }
-
-func trafficAddress(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 99, 0, n}) }
 
 // serveTraffic is the program that traffic goes to.
 func serveTraffic(t task) (any, error) {
@@ -79,8 +85,11 @@ func serveTraffic(t task) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	for port, serve := range map[int]func(net.Conn) error{sinkPort: sink, echoPort: echoMessages, hangPort: hang} {
-		listener, err := n.Listen("tcp4", fmt.Sprintf(":%d", port))
+	for _, service := range []struct {
+		port  int
+		serve func(net.Conn) error
+	}{{sinkPort, sink}, {echoPort, echoMessages}, {readyPort, hang}} { // the last one tells that all are there
+		listener, err := n.Listen("tcp4", fmt.Sprintf(":%d", service.port))
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +101,7 @@ func serveTraffic(t task) (any, error) {
 				}
 				go func() {
 					defer conn.Close()
-					_ = serve(conn) // the other end sees a lack
+					_ = service.serve(conn) // the other end sees a lack
 				}()
 			}
 		}()
@@ -145,10 +154,10 @@ func sendTraffic(t task) (any, error) {
 		return nil, err
 	}
 	dial := func(port int) (net.Conn, error) {
-		return n.DialContext(context.Background(), "tcp4", netip.AddrPortFrom(trafficAddress(2), uint16(port)).String())
+		return n.DialContext(context.Background(), "tcp4", netip.AddrPortFrom(trafficAddress(1), uint16(port)).String())
 	}
 	for began := time.Now(); ; time.Sleep(dialRetry) {
-		conn, err := dial(hangPort)
+		conn, err := dial(readyPort)
 		if err == nil {
 			err = conn.Close()
 		}
@@ -225,7 +234,7 @@ func pingPong(t task, dial func(int) (net.Conn, error)) (figures, error) {
 func connectAndClose(t task, dial func(int) (net.Conn, error)) (figures, error) {
 	n, began := 0, time.Now()
 	for ; time.Since(began) < t.Duration; n++ {
-		conn, err := dial(hangPort)
+		conn, err := dial(readyPort)
 		if err != nil {
 			return nil, err
 		}

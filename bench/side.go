@@ -16,7 +16,6 @@ import (
 	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
-	"github.com/quintet-os/quintet/network"
 )
 
 const (
@@ -51,12 +50,13 @@ type task struct {
 	Note       string // for the conditions
 
 	// Of the network benchmarks.
-	Network string               // kind of network that the side joins
-	Ports   []network.PortConfig // of the side; of a switch: all
-	Buffers int                  // of each port
-	PIDs    []int                // of all processes whose time counts
+	Network string // kind of network that the side joins
+	Program int    // which one it is
+	MTU     int    // bytes
+	PIDs    []int  // of all other processes whose time counts
 
-	wrap []string // command that the measuring side is started under
+	wrap   []string // command that the measuring side is started under
+	binary string   // to start instead of this one
 }
 
 // sides are the roles this binary plays when a benchmark starts it again. A
@@ -73,7 +73,8 @@ var sides = map[string]func(task) (any, error){
 	"queue-channel": queueChannel,
 	"volume":        useVolume,
 	"ext4":          useFiles,
-	"switch":        serveSwitch,
+	"frames":        sendFrames,
+	"attacker":      attackNeighbours,
 	"traffic-to":    serveTraffic,
 	"traffic-from":  sendTraffic,
 }
@@ -148,9 +149,12 @@ func startSideIn(ctx context.Context, space *netns.Namespace, name string, t tas
 }
 
 func sideCommand(ctx context.Context, name string, t task, files []*os.File) (*exec.Cmd, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("start benchmark side %s: %w", name, err)
+	exe := t.binary
+	if exe == "" {
+		var err error
+		if exe, err = os.Executable(); err != nil {
+			return nil, fmt.Errorf("start benchmark side %s: %w", name, err)
+		}
 	}
 	text, err := json.Marshal(t)
 	if err != nil {

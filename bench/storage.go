@@ -65,7 +65,7 @@ func (s *store) during(ctx context.Context, f func(*system) error) error {
 	if err != nil {
 		return err
 	}
-	running, err := startSystem(ctx, dir, s.file)
+	running, err := startStore(ctx, dir, s.file)
 	if err != nil {
 		return err
 	}

@@ -25,20 +25,25 @@ const (
 	systemPoll = 2 * time.Millisecond
 )
 
-// system is a running Quintet: a supervisor, a storage server with its standby,
-// and one volume on a file, which any process of this user may use.
+// system is a running Quintet: a supervisor, and one server with its standby.
 type system struct {
 	dir     string
+	server  string // its name
 	command *exec.Cmd
 	ended   chan error
 	log     strings.Builder
 }
 
-// startSystem starts a system in dir, with a volume on file.
-func startSystem(ctx context.Context, dir, file string) (*system, error) {
+// startStore starts a system in dir, with a volume on file, which any process of
+// this user may use.
+func startStore(ctx context.Context, dir, file string) (*system, error) {
+	return startSystem(ctx, dir, systemServer, fmt.Sprintf("servers: {%s: {kind: storage}}\nvolumes: {%s: {server: %s, file: %q}}\napplications: {bench: {volumes: {%s: rw}}}\n",
+		systemServer, systemVolume, systemServer, file, systemVolume))
+}
+
+// startSystem starts a system of one server in dir.
+func startSystem(ctx context.Context, dir, server, text string) (*system, error) {
 	topology := filepath.Join(dir, "quintet.yaml")
-	text := fmt.Sprintf("servers: {%s: {kind: storage}}\nvolumes: {%s: {server: %s, file: %q}}\napplications: {bench: {volumes: {%s: rw}}}\n",
-		systemServer, systemVolume, systemServer, file, systemVolume)
 	if err := os.WriteFile(topology, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -46,7 +51,7 @@ func startSystem(ctx context.Context, dir, file string) (*system, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &system{dir: filepath.Join(dir, "state"), ended: make(chan error, 1)}
+	s := &system{dir: filepath.Join(dir, "state"), server: server, ended: make(chan error, 1)}
 	s.command = exec.Command(exe, "up", "--state", s.dir, "--file", topology)
 	s.command.Stdout, s.command.Stderr = &s.log, &s.log
 	if err := s.command.Start(); err != nil {
@@ -73,28 +78,36 @@ func (s *system) ready(ctx context.Context) (supervisor.ServerState, error) {
 			s.ended <- ended
 			return state, fmt.Errorf("quintet up ended: %w\n%s", ended, s.log.String())
 		case <-ctx.Done():
-			return state, fmt.Errorf("the system does not come up: server %s is %s, standby %d: %w", systemServer, state.Phase, state.StandbyPID, errors.Join(err, ctx.Err()))
+			return state, fmt.Errorf("the system does not come up: server %s is %s, standby %d: %w", s.server, state.Phase, state.StandbyPID, errors.Join(err, ctx.Err()))
 		case <-time.After(systemPoll):
 		}
 	}
 }
 
-// state asks the supervisor.
+// state is that of the system's server.
 func (s *system) state(ctx context.Context) (supervisor.ServerState, error) {
-	out, err := exec.CommandContext(ctx, s.command.Path, "ps", "--json", "--state", s.dir).Output()
+	state, err := s.whole(ctx)
 	if err != nil {
-		return supervisor.ServerState{}, fmt.Errorf("quintet ps: %w", err)
-	}
-	var state supervisor.State
-	if err := json.Unmarshal(out, &state); err != nil {
-		return supervisor.ServerState{}, fmt.Errorf("quintet ps --json: %w", err)
+		return supervisor.ServerState{}, err
 	}
 	for _, server := range state.Servers {
-		if server.Name == systemServer {
+		if server.Name == s.server {
 			return server, nil
 		}
 	}
-	return supervisor.ServerState{}, fmt.Errorf("quintet ps lists no server %s", systemServer)
+	return supervisor.ServerState{}, fmt.Errorf("quintet ps lists no server %s", s.server)
+}
+
+// whole asks the supervisor.
+func (s *system) whole(ctx context.Context) (state supervisor.State, err error) {
+	out, err := exec.CommandContext(ctx, s.command.Path, "ps", "--json", "--state", s.dir).Output()
+	if err != nil {
+		return state, fmt.Errorf("quintet ps: %w", err)
+	}
+	if err := json.Unmarshal(out, &state); err != nil {
+		return state, fmt.Errorf("quintet ps --json: %w", err)
+	}
+	return state, nil
 }
 
 // processes are those of the system itself.

@@ -62,7 +62,10 @@ func (p plan) attributes(hostNetwork bool) *syscall.SysProcAttr {
 	if hostNetwork {
 		flags &^= syscall.CLONE_NEWNET
 	}
-	a := &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL, Setsid: true}
+	// A process group of its own, so that no key of the supervisor's terminal reaches
+	// it, but no session: sessions are groups of the kernel's scheduler, and sched_yield,
+	// with which a server lets its clients run, ends at their bounds.
+	a := &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if p.flags&syscall.CLONE_NEWUSER != 0 {
 		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: innerUser, HostID: p.mapped[0], Size: 1}}
 		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: innerUser, HostID: p.mapped[1], Size: 1}}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
+	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/server"
 )
 
@@ -63,7 +64,7 @@ func (w *world) birth() {
 			}
 			session.AddRegion(&ipc.Region{ID: 1, Mem: c.region, Writable: true})
 			session.Attach(uint64(s.number))
-			s.core.AddSession(session, []server.Grant{{Volume: s.volume}}, server.Limits{Requests: w.plan.Limit})
+			s.core.AddSession(session, []server.Grant{{Volume: s.volume}}, storage.Limits{Requests: w.plan.Limit})
 			s.sessions.Add(session)
 			s.byClient[c] = session
 		}

@@ -172,6 +172,11 @@ func (a *application) handle(m *broker.Message) error {
 		return a.capture(m, body)
 	case *broker.Leased:
 		return a.leased(body)
+	case *broker.Ready:
+		if a.uplink != nil {
+			a.uplink.degraded = body.Degraded
+			return nil
+		}
 	case *broker.Resolve:
 		return a.resolve(m.Ref, body)
 	}

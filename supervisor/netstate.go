@@ -46,6 +46,7 @@ type UplinkState struct {
 	Serving   bool                `json:"serving"`
 	Deaths    uint64              `json:"deaths"`
 	LastDeath string              `json:"last_death,omitempty"`
+	Degraded  []string            `json:"sandbox_degraded,omitempty"`
 }
 
 func (f *fabric) state() NetworkState {
@@ -79,7 +80,7 @@ func (f *fabric) state() NetworkState {
 
 func (u *uplink) state() UplinkState {
 	state := UplinkState{Name: u.Name, Network: u.Network, Kind: u.Kind, Interface: u.Interface,
-		Serving: u.serving(), Deaths: u.deaths, LastDeath: u.lastDeath}
+		Serving: u.serving(), Deaths: u.deaths, LastDeath: u.lastDeath, Degraded: u.degraded}
 	if u.box != nil {
 		state.PID = u.box.Pid
 	}

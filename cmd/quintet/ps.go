@@ -79,6 +79,9 @@ func printState(state *supervisor.State) error {
 		if !u.Serving && u.LastDeath != "" {
 			fmt.Printf("\nuplink %s: last end: %s\n", u.Name, u.LastDeath)
 		}
+		for _, measure := range u.Degraded {
+			fmt.Printf("\nuplink %s: weaker sandbox: %s\n", u.Name, measure)
+		}
 	}
 	for _, s := range state.Servers {
 		if s.LastDeath != "" && s.Phase != supervisor.PhaseServing {

@@ -88,6 +88,12 @@ func announce(sup *supervisor.Supervisor) {
 			fmt.Fprintf(os.Stderr, "  weaker sandbox: %s\n", measure)
 		}
 	}
+	for _, uplink := range state.Uplinks {
+		fmt.Fprintf(os.Stderr, "uplink %s joins %s to the world (%s)\n", uplink.Name, uplink.Network, uplink.Kind)
+		for _, measure := range uplink.Degraded {
+			fmt.Fprintf(os.Stderr, "  weaker sandbox: %s\n", measure)
+		}
+	}
 	fmt.Fprintf(os.Stderr, "up in %s; stop with Ctrl-C or `quintet down`\n", state.StateDir)
 }
 

@@ -18,15 +18,19 @@ import (
 )
 
 // uplink plays an uplink of the topology until its port or the supervisor has gone.
-func uplink(conn *broker.Conn, _ []string) error {
+func uplink(conn *broker.Conn, degraded []string) error {
 	var config supervisor.UplinkConfig
 	if err := json.Unmarshal([]byte(os.Getenv(supervisor.UplinkVariable)), &config); err != nil {
 		return fmt.Errorf("%s: %w", supervisor.UplinkVariable, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	a, err := app.Connect(ctx, app.WithConnection(conn), app.WithName(config.Name))
+	leases := gateway.NewLeases()
+	a, err := app.Connect(ctx, app.WithConnection(conn), app.WithName(config.Name), app.WithLeases(leases.Ask))
 	if err != nil {
+		return err
+	}
+	if err := a.Broker().Tell(&broker.Ready{Degraded: degraded}); err != nil {
 		return err
 	}
 	port, err := a.Port(ctx, config.Network)
@@ -44,7 +48,12 @@ func uplink(conn *broker.Conn, _ []string) error {
 	if err != nil {
 		return err
 	}
-	return pump.New(l, port.Port).Run(ctx)
+	p := pump.New(l, port.Port)
+	if config.DHCP {
+		p.Filter = leases.Start(p.Send, func(b broker.Body) { _ = a.Broker().Tell(b) }) // the supervisor's end is ours
+		defer leases.Stop()
+	}
+	return p.Run(ctx)
 }
 
 // carry runs a user uplink.

@@ -27,8 +27,11 @@ type writerPromise struct{ writer, round int }
 func TestPowerLossWithManyWriters(t *testing.T) {
 	writers, rounds := 6, 30
 	_, _, samples, fsckEvery := sweepSize()
-	if os.Getenv("QUINTET_LONG") != "" {
+	switch {
+	case os.Getenv("QUINTET_LONG") != "":
 		rounds = 150
+	case testing.Short():
+		rounds = 10
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

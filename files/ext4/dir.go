@@ -80,7 +80,14 @@ func (f *FS) Lookup(dir uint32, name string) (uint32, error) {
 		return 0, err
 	}
 	defer f.release(d)
-	return f.lookup(d, name)
+	if ino, ok := f.known.find(d, name); ok {
+		return ino, nil
+	}
+	ino, err := f.lookup(d, name)
+	if err == nil {
+		f.known.add(d, f.dirBlocks(d), name, ino)
+	}
+	return ino, err
 }
 
 // lookup needs d.mu.

@@ -14,9 +14,12 @@
 // Concurrency: any number of goroutines may use an FS. There is no lock over
 // the whole file system on the read path; an operation holds the locks of the
 // inodes it works on. Lock order: renameMu; inodes, in the order of their
-// numbers; a handle of the journal; then, within it and each for a moment, a
-// group, the superblock, the orphan list, the shard of the inode cache, the
+// numbers; a handle of the journal; then, within it, the lock of an attribute
+// block, and each for a moment a group, the superblock, the orphan list, the shard of the inode cache, the
 // buffer cache. Whoever holds a handle waits for no inode.
+//
+// Memory: blocks, inodes and names share one bound, Options.CacheBytes. What is
+// in use is kept even beyond it.
 //
 // Power loss: a change is one transaction of the journal, or, if it is long
 // (freeing a large file), several that each leave the volume consistent, with

@@ -9,15 +9,10 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/disk"
 )
 
-const (
-	inodeShards = 64
-	// idleInodesMax bounds, per shard, the inodes kept in memory that nobody uses.
-	idleInodesMax = 256
-)
-
 // inode is an inode in memory. There is at most one for a number.
 type inode struct {
-	ino uint32
+	ino   uint32
+	epoch uint64 // tells it from whatever else was in memory under the number
 	// mu guards d, the slot in the inode table, the mapping, the directory's
 	// blocks and the attributes. File data of overlapping ranges is ordered by it.
 	mu   sync.RWMutex
@@ -61,24 +56,9 @@ const (
 	keyExtent // plus the depth, at most 5
 )
 
-type inodeCache struct{ shards [inodeShards]inodeShard }
-
-type inodeShard struct {
-	mu    sync.Mutex
-	table map[uint32]*inode
-	idle  []*inode // oldest first, roughly
-	hand  int
-	_     [64]byte
-}
-
-func (c *inodeCache) init() {
-	for i := range c.shards {
-		c.shards[i].table = make(map[uint32]*inode)
-	}
-}
-
-func (c *inodeCache) shard(ino uint32) *inodeShard {
-	return &c.shards[(ino*0x9E3779B1)>>26]
+// newInode is an inode about to be in memory, with a reference.
+func (f *FS) newInode(ino uint32) *inode {
+	return &inode{ino: ino, epoch: f.epochs.Add(1), refs: 1, idle: -1}
 }
 
 // inode returns the inode with a reference, reading it if it is not in memory.
@@ -98,11 +78,16 @@ func (f *FS) inode(ino uint32) (*inode, error) {
 		f.put(i)
 		return nil, refuse(KindStale, "use", ino, "")
 	}
-	i := &inode{ino: ino, refs: 1, idle: -1}
+	i := f.newInode(ino)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	s.table[ino] = i
 	s.mu.Unlock()
+	if f.journal != nil {
+		// Which transaction has changed it was forgotten with it, if it was here
+		// before; none is later than this.
+		i.changed = f.journal.Latest()
+	}
 	if err := f.load(i); err != nil {
 		i.state.Store(inodeStale)
 		s.mu.Lock()
@@ -203,59 +188,4 @@ func number(i *inode) uint32 {
 		return 0
 	}
 	return i.ino
-}
-
-func (s *inodeShard) ref(i *inode) {
-	i.refs++
-	if i.idle >= 0 {
-		last := len(s.idle) - 1
-		s.idle[i.idle] = s.idle[last]
-		s.idle[i.idle].idle = i.idle
-		s.idle[last] = nil
-		s.idle = s.idle[:last]
-		i.idle = -1
-	}
-}
-
-// ref adds a reference to an inode that has one.
-func (f *FS) ref(i *inode) {
-	s := f.inodes.shard(i.ino)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i.refs++
-}
-
-// put drops a reference. What is held for appending goes with the last.
-func (f *FS) put(i *inode) {
-	s := f.inodes.shard(i.ino)
-	s.mu.Lock()
-	i.refs--
-	var spare span
-	if i.refs == 0 {
-		spare, i.spare = i.spare, span{} // nobody else has i
-		s.rest(i)
-	}
-	s.mu.Unlock()
-	if spare.n > 0 {
-		f.unhold(spare)
-	}
-}
-
-// rest keeps an inode that nobody uses, in the place of an older one if there
-// are many.
-func (s *inodeShard) rest(i *inode) {
-	if s.table[i.ino] != i {
-		return
-	}
-	if len(s.idle) >= idleInodesMax {
-		s.hand = (s.hand + 1) % idleInodesMax
-		old := s.idle[s.hand]
-		delete(s.table, old.ino)
-		old.idle = -1
-		s.idle[s.hand] = i
-		i.idle = s.hand
-		return
-	}
-	i.idle = len(s.idle)
-	s.idle = append(s.idle, i)
 }

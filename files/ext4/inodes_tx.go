@@ -77,7 +77,8 @@ func (t *tx) newInode(parent *inode, mode uint16) (*inode, error) {
 			d.Ino, d.Generation = ino, generation
 		}
 	}
-	i := &inode{ino: ino, refs: 1, idle: -1, seed: disk.InodeSeed(f.seed, ino, generation)}
+	i := f.newInode(ino)
+	i.seed = disk.InodeSeed(f.seed, ino, generation)
 	i.d = disk.Inode{Mode: mode, UID: t.op.UID, GID: t.op.GID, Links: 1, Generation: generation,
 		Atime: t.now, Mtime: t.now, Ctime: t.now, Crtime: t.now}
 	i.d.ExtraIsize = f.extraIsize()

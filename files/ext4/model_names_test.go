@@ -27,6 +27,21 @@ func (m *model) add(d *node, name string, make func() (ext4.Attr, error), n *nod
 	}
 }
 
+// look finds names, twice, since the second time they may be known.
+func (m *model) look() {
+	d, name := m.pick()
+	for range 2 {
+		want, ino := ext4.KindNotExist, uint32(0)
+		if n := d.dir[name]; n != nil {
+			want, ino = 0, n.ino
+		}
+		got, err := m.f.Lookup(d.ino, name)
+		if m.expect(err, want) && got != ino {
+			m.fail("%s in %d is inode %d, the model says %d", name, d.ino, got, ino)
+		}
+	}
+}
+
 func (m *model) create() {
 	d, name := m.pick()
 	m.logf("create %d %s", d.ino, name)

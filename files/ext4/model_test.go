@@ -141,7 +141,7 @@ func (m *model) expect(err error, want ext4.Kind) bool {
 
 func (m *model) step() {
 	kinds := []func(){m.create, m.create, m.mkdir, m.symlink, m.link, m.unlink, m.rmdir, m.rename, m.rename,
-		m.write, m.write, m.write, m.truncate, m.fallocate, m.xattr, m.read, m.hold, m.release, m.sync}
+		m.write, m.write, m.write, m.truncate, m.fallocate, m.xattr, m.read, m.look, m.look, m.hold, m.release, m.sync}
 	kinds[m.rng.IntN(len(kinds))]()
 }
 

@@ -141,7 +141,7 @@ func (f *FS) loadOrphan(ino uint32) (*inode, error) {
 	if s.table[ino] != nil {
 		return nil, disk.Corrupt("list of orphans", "is a circle at inode %d", ino)
 	}
-	i := &inode{ino: ino, refs: 1, idle: -1}
+	i := f.newInode(ino)
 	i.orphan.Store(true)
 	if err := f.load(i); err != nil {
 		return nil, err

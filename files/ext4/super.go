@@ -26,7 +26,9 @@ type Options struct {
 	// NoRecovery reads the file system as it stands, ignoring its journal. It
 	// implies ReadOnly; what is read may be out of date or inconsistent.
 	NoRecovery bool
-	// CacheBytes bounds cached metadata; 0 means CacheBytesDefault.
+	// CacheBytes bounds cached metadata: blocks, inodes and names; 0 means
+	// CacheBytesDefault. Inodes in use and blocks a transaction holds are kept
+	// even beyond it, and 256 blocks and 128 inodes are the least.
 	CacheBytes int64
 	// KeepOrphans leaves inodes without names alone until ReapOrphans, for
 	// owners that know who still has them open.
@@ -45,7 +47,9 @@ type FS struct {
 	seed   uint32
 	groups groupTable
 	inodes inodeCache
-	noDir  bool // no directory indexes: hash order is not used
+	known  knownNames
+	epochs atomic.Uint64 // of inodes in memory
+	noDir  bool          // no directory indexes: hash order is not used
 
 	journal *jbd2.Journal // nil: read-only
 
@@ -107,7 +111,8 @@ func newFS(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error) {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = CacheBytesDefault
 	}
-	c, err := buffer.New(v, buffer.Options{BlockSize: sb.BlockSize(), Blocks: sb.BlocksCount, Bytes: o.CacheBytes})
+	inodes, known := o.CacheBytes/inodeShare, o.CacheBytes/knownShare
+	c, err := buffer.New(v, buffer.Options{BlockSize: sb.BlockSize(), Blocks: sb.BlocksCount, Bytes: o.CacheBytes - inodes - known})
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +120,8 @@ func newFS(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error) {
 	f.noDir = sb.FeatureCompat&disk.CompatDirIndex == 0
 	f.super = *sb
 	f.groups.init(f)
-	f.inodes.init()
+	f.inodes.init(inodes)
+	f.known.init(known)
 	f.freeBlocks.Store(int64(sb.FreeBlocks))
 	f.freeInodes.Store(int64(sb.FreeInodes))
 	return f, nil
@@ -131,16 +137,16 @@ type Statfs struct {
 	FreeInodes  uint64
 	NameLenMax  int
 	UUID        [16]byte
-	BytesCached int64
+	BytesCached int64 // of metadata: blocks, names, and inodes whether in use or not
 	Bounced     int64 // blocks of file data copied because a request was not aligned
 }
 
-// Statfs returns the present figures; it takes no lock.
+// Statfs returns the present figures; it locks nothing for longer than a moment.
 func (f *FS) Statfs() Statfs {
 	free := uint64(max(0, f.freeBlocks.Load()))
 	s := Statfs{BlockSize: f.bs, Blocks: f.sb.BlocksCount - f.overhead(), Free: free, Inodes: uint64(f.sb.InodesCount),
 		FreeInodes: uint64(max(0, f.freeInodes.Load())), NameLenMax: disk.NameLenMax, UUID: f.sb.UUID,
-		BytesCached: f.cache.Stats().Cached * int64(f.bs), Bounced: f.bounced.Load()}
+		BytesCached: f.cache.Stats().Cached*int64(f.bs) + f.inodes.count()*inodeBytes + f.known.used.Load()*knownBytes, Bounced: f.bounced.Load()}
 	s.Available = free - min(free, f.sb.ReservedBlocks)
 	return s
 }

@@ -182,7 +182,8 @@ type (
 
 // From a server process to the supervisor.
 type (
-	// Ready says that the process is up and inside its sandbox.
+	// Ready says that the process, of a server or of an uplink, is up and inside its
+	// sandbox.
 	Ready struct {
 		// Degraded lists the measures of the sandbox that are not in force.
 		Degraded []string `json:"degraded,omitempty"`

@@ -40,7 +40,8 @@ func TestTCPOptions(t *testing.T) {
 	if !option[tcpip.TCPSACKEnabled](t, s.stack) {
 		t.Error("no selective acknowledgements")
 	}
-	if got := option[tcpip.TCPRecovery](t, s.stack); got&tcpip.TCPRACKLossDetection == 0 {
+	// See docs/decisions/loss-recovery.md.
+	if got := option[tcpip.TCPRecovery](t, s.stack); got != 0 {
 		t.Errorf("loss recovery is %#x", got)
 	}
 	if !option[tcpip.TCPModerateReceiveBufferOption](t, s.stack) {

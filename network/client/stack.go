@@ -2,11 +2,14 @@ package client
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync"
 
+	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
@@ -62,8 +65,13 @@ type Stack struct {
 	resolver *net.Resolver
 }
 
+// quiet keeps the library's log off the standard error of the program, which is not ours:
+// what it warns of is what a hostile network sends, and is counted.
+var quiet = sync.OnceFunc(func() { log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}}) })
+
 // NewStack starts a stack on a port, which it takes over. Errors are KindConfig.
 func NewStack(port *Port, cfg Config) (*Stack, error) {
+	quiet()
 	s := &Stack{cfg: cfg, link: newEndpoint(port, cfg.MAC, cfg.MTU)}
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
@@ -127,7 +135,9 @@ func (s *Stack) addAddress(p netip.Prefix) error {
 }
 
 func (s *Stack) setOptions() error {
-	sack, recovery, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPRACKLossDetection, tcpip.TCPModerateReceiveBufferOption(true)
+	// Not RACK: with it, the stack sends a lost super-segment again two segments at a
+	// timeout; see docs/decisions/loss-recovery.md.
+	sack, recovery, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPRecovery(0), tcpip.TCPModerateReceiveBufferOption(true)
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: socketMin, Default: receiveDefault, Max: receiveMax}
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: socketMin, Default: sendDefault, Max: sendMax}
 	for name, option := range map[string]tcpip.SettableTransportProtocolOption{

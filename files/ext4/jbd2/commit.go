@@ -39,13 +39,18 @@ func (j *Journal) Commit(sequence uint32) error {
 // CommitRunning makes everything done so far durable: sync(2). The caller holds
 // no handle. Errors: *AbortError.
 func (j *Journal) CommitRunning() error {
-	j.mu.Lock()
-	last := j.next - 1
-	j.mu.Unlock()
-	if err := j.Commit(last); err != nil {
+	if err := j.Commit(j.Latest()); err != nil {
 		return err
 	}
 	return j.Err()
+}
+
+// Latest returns the number of the last transaction that has begun: whatever
+// has been changed, that or an earlier one has changed it.
+func (j *Journal) Latest() uint32 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.next - 1
 }
 
 // Running returns the number of the transaction that is running or will be

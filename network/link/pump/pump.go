@@ -8,19 +8,22 @@
 //   - A frame that finds the port's ring full waits, and with it the link's queue in
 //     the kernel; one that finds the link full is offered again, offersMax times, and
 //     then dropped and counted.
+//   - What the domain itself has to say out of the link, and the answers to that, never
+//     reach the port: see Send and Filter.
 //   - The headers that are looked at are those of a copy: the port's memory can be
 //     changed by the server.
 //
 // # Locks
 //
-// Each direction has one goroutine. mu guards the link, since both use it, and is a
-// leaf; frames received stay valid while the other goroutine transmits.
+// Each direction has one goroutine. mu guards the link, since both use it and so does
+// Send, and is a leaf; frames received stay valid while the other goroutine transmits.
 package pump
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -40,12 +43,18 @@ const (
 
 // Pump joins a link and a port. Run it once.
 type Pump struct {
+	// Filter, if it is set before Run, is shown every frame that comes in by the link;
+	// what it takes does not go to the port. It must neither block nor keep the frame,
+	// which lies in the link's memory.
+	Filter func(frame []byte) (taken bool)
+
 	port *client.Port
 	room chan struct{} // there is, after there was none
 	full atomic.Uint64
 
-	mu   sync.Mutex
-	link link.Link
+	mu    sync.Mutex
+	link  link.Link
+	ended bool // Run has returned, so the link may be closed
 
 	head [link.HeadBytesMin]byte
 	out  [1]link.Frame
@@ -59,6 +68,11 @@ func New(l link.Link, port *client.Port) *Pump {
 // Run carries frames until ctx ends, which is no error, or the port or the link has
 // come to its end. A link that is down is waited for.
 func (p *Pump) Run(ctx context.Context) error {
+	defer func() {
+		p.mu.Lock()
+		p.ended = true
+		p.mu.Unlock()
+	}()
 	bell, err := unix.CreateEventfd()
 	if err != nil {
 		return fmt.Errorf("pump: %w", err)
@@ -101,7 +115,7 @@ func (p *Pump) leave(ctx context.Context) error {
 	transmit := func(data []byte, o network.Offload) {
 		n := copy(p.head[:], data)
 		p.out[0] = link.Frame{Head: p.head[:n], Rest: data[n:], Offload: o}
-		if err := p.transmit(); err != nil && !errors.Is(err, link.KindDown) {
+		if err := p.transmit(p.out[:]); err != nil && !errors.Is(err, link.KindDown) {
 			failed = err
 		}
 	}
@@ -123,10 +137,23 @@ func (p *Pump) leave(ctx context.Context) error {
 	return failed
 }
 
-func (p *Pump) transmit() error {
+// Send sends a finished frame of the domain's own out of the link, from any goroutine,
+// before and while Run runs; afterwards the error is net.ErrClosed. Like any other, the
+// frame may be dropped and counted. Other errors are those of link.Link.Transmit.
+func (p *Pump) Send(frame []byte) error {
+	n := min(len(frame), link.HeadBytesMin)
+	return p.transmit([]link.Frame{{Head: frame[:n], Rest: frame[n:]}})
+}
+
+// transmit offers one frame to the link until it takes it.
+func (p *Pump) transmit(frame []link.Frame) error {
 	for range offersMax {
 		p.mu.Lock()
-		n, err := p.link.Transmit(p.out[:])
+		if p.ended {
+			p.mu.Unlock()
+			return net.ErrClosed
+		}
+		n, err := p.link.Transmit(frame)
 		p.mu.Unlock()
 		if n == 1 || err != nil {
 			return err
@@ -145,6 +172,9 @@ func (p *Pump) comeIn(ctx context.Context, epoll *unix.Epoll) error {
 		n, err := p.link.Receive(frames[:])
 		p.mu.Unlock()
 		for i := range frames[:n] {
+			if p.Filter != nil && p.Filter(frames[i].Head) {
+				continue
+			}
 			if err := p.deliver(ctx, &frames[i]); err != nil {
 				return err
 			}
