@@ -65,10 +65,15 @@ func Check(headers []byte, length int, o network.Offload) bool {
 	l3, isIPv4 := network3(headers)
 	least := ipv6Bytes
 	if isIPv4 {
-		least = max(ipv4Bytes, int(headers[l3]&15)*4)
+		if len(headers) == l3 {
+			return false
+		}
+		if least = int(headers[l3]&15) * 4; least < ipv4Bytes {
+			return false
+		}
 	}
 	return o.GSO == network.GSOTCP4 == isIPv4 && o.SegmentBytes > 0 && start >= l3+least &&
-		int(o.HeaderBytes) >= start+tcpBytes && int(o.HeaderBytes) <= len(headers) && int(o.HeaderBytes) <= length
+		int(o.HeaderBytes) >= start+max(tcpBytes, int(o.ChecksumOffset)+2) && int(o.HeaderBytes) <= len(headers) && int(o.HeaderBytes) <= length
 }
 
 // network3 is where the IP header begins, and whether it is that of IPv4.

@@ -131,7 +131,16 @@ func FuzzCut(f *testing.F) {
 		w := linktest.Wire{Src: a, Dst: a, Protocol: linktest.ProtocolTCP, Payload: make([]byte, 3000)}
 		p := linktest.Packet(ends, w, 1000, 0)
 		o := p.Offload
-		f.Add(append(p.Head, p.Rest...), len(p.Head), uint8(o.GSO), o.HeaderBytes, o.SegmentBytes, o.ChecksumStart, o.ChecksumOffset)
+		whole := append(p.Head, p.Rest...)
+		f.Add(whole, len(p.Head), uint8(o.GSO), o.HeaderBytes, o.SegmentBytes, o.ChecksumStart, o.ChecksumOffset)
+		// A checksum behind the headers, where the last frame has no more room.
+		f.Add(whole, len(p.Head)+100, uint8(o.GSO), o.HeaderBytes, uint16(1499), o.ChecksumStart, uint16(61))
+		// Nothing behind a tag.
+		f.Add([]byte("123456123456\x81\x00\x00\x00\x08\x00"), 18, uint8(network.GSOTCP4), uint16(18), uint16(1), uint16(14), uint16(2))
+		// An IP header that is shorter than one can be.
+		short := bytes.Clone(whole)
+		short[14] &= 0xf0
+		f.Add(short, len(p.Head), uint8(o.GSO), o.HeaderBytes, o.SegmentBytes, o.ChecksumStart, o.ChecksumOffset)
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, head int, gso uint8, header, size, start, offset uint16) {
 		if head < 0 || head > len(frame) {
