@@ -22,7 +22,7 @@ const (
 	// rateSteps is how often the search for the highest rate halves its range.
 	rateSteps = 7
 	// straggleMax is how long after the last frame was sent frames may arrive.
-	straggleMax = 200 * time.Millisecond
+	straggleMax = 2 * time.Second
 )
 
 // forwarding: the smallest frames from port to port, in the manner of RFC 2544.
