@@ -28,7 +28,7 @@ import (
 
 const (
 	buffers  = 64
-	patience = 20 * time.Second
+	patience = 2 * time.Minute // a bound for what hangs; TCP alone may need long where processors are scarce
 )
 
 // Addresses of the world as guests see them; they lead to the loopback interface.

@@ -12,6 +12,7 @@ import (
 
 	"gvisor.dev/gvisor/pkg/refs"
 
+	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
 	"github.com/quintet-os/quintet/network/link/linktest"
 	"github.com/quintet-os/quintet/network/networktest"
@@ -69,6 +70,21 @@ func TestBadCables(t *testing.T) {
 					t.Errorf("%d frames with wrong checksums", n)
 				}
 			}
+		})
+	}
+}
+
+// Networks of any MTU carry connections.
+func TestJumboFrames(t *testing.T) {
+	for _, mtu := range []int{network.MTUMin, 9000, network.MTUMax} {
+		t.Run(fmt.Sprint(mtu), func(t *testing.T) {
+			r := networktest.New(t)
+			a, b := networktest.Host(1), networktest.Host(2)
+			a.MTU, b.MTU = mtu, mtu
+			p := networktest.Peers{A: r.StackOn(a), B: r.StackOn(b), IPs: b.Addresses}
+			r.Serve()
+			exchange(t, p, 4, 200_000)
+			datagram(t, p)
 		})
 	}
 }

@@ -33,7 +33,7 @@ func (r *Rig) Apart(c Cable) Peers {
 	for i := range ends {
 		cfg := Host(i + 1)
 		cfg.Network = i
-		stacks[i] = r.stack(cfg)
+		stacks[i] = r.StackOn(cfg)
 		up := network.PortConfig{Network: i, MTU: cfg.MTU, MAC: network.MAC{2, 0xff, 0, 0, 0, byte(i)}, Uplink: true}
 		m := r.Join(up, StackBuffers)
 		var err error

@@ -30,10 +30,11 @@ const StackBuffers = 64
 // running.
 func (r *Rig) Stack(n int) *client.Stack {
 	r.t.Helper()
-	return r.stack(Host(n))
+	return r.StackOn(Host(n))
 }
 
-func (r *Rig) stack(cfg network.PortConfig) *client.Stack {
+// StackOn adds a port with a TCP/IP stack of its own. The server must not be running.
+func (r *Rig) StackOn(cfg network.PortConfig) *client.Stack {
 	r.t.Helper()
 	m := r.Join(cfg, StackBuffers)
 	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
