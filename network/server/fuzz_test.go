@@ -40,8 +40,29 @@ func honest(t *testing.T, from *side, frame []byte) {
 	}
 }
 
-// FuzzFrame: whatever a port sends, it cannot pretend to be somebody else, and
-// its neighbours go on.
+// foreign asserts that a frame from an uplink claims nothing that is a port's.
+func foreign(t *testing.T, frame []byte, ports ...*side) {
+	t.Helper()
+	var claim netip.Addr
+	switch kind, b := binary.BigEndian.Uint16(frame[12:]), frame[14:]; {
+	case kind == 0x0800 && len(b) >= 20:
+		claim = netip.AddrFrom4([4]byte(b[12:]))
+	case kind == 0x0806 && len(b) >= 28:
+		claim = netip.AddrFrom4([4]byte(b[14:]))
+	case kind == 0x86dd && len(b) >= 40:
+		claim = netip.AddrFrom16([16]byte(b[8:]))
+	case kind == 0x8100 || kind == 0x88a8:
+		t.Fatalf("a tag passed to an access port: %x", frame)
+	}
+	for _, p := range ports {
+		if network.MAC(frame[6:]) == p.Config.MAC || slices.Contains(p.Config.Addresses, claim) {
+			t.Fatalf("an uplink speaks for port %d: %x", p.ID, frame)
+		}
+	}
+}
+
+// FuzzFrame: whatever a port or an uplink sends, it cannot pretend to be somebody
+// else, and its neighbours go on.
 func FuzzFrame(f *testing.F) {
 	a, b := networktest.Host(1), networktest.Host(2)
 	f.Add(networktest.IPv4(b.MAC, a.MAC, a.Addresses[0], b.Addresses[0], 6, make([]byte, 40)), uint64(0), uint64(0))
@@ -55,12 +76,21 @@ func FuzzFrame(f *testing.F) {
 		if len(frame) > network.FrameBytesMax {
 			return
 		}
-		bench := newBench(t, a, b, networktest.Host(3))
-		from, to, third := bench.sides[0], bench.sides[1], bench.sides[2]
-		copy(from.Region, frame)
-		from.Client.Out(network.RingSend).Push(&ipc.Descriptor{0, word1&^0xffffffff | uint64(len(frame)), word2, 0})
-		from.Client.Out(network.RingSend).Publish()
-		bench.Settle()
+		bench := newBench(t, a, b, networktest.Host(3), uplink(4))
+		from, to, third, up := bench.sides[0], bench.sides[1], bench.sides[2], bench.sides[3]
+		send := func(s *side) {
+			copy(s.Region, frame)
+			s.Client.Out(network.RingSend).Push(&ipc.Descriptor{0, word1&^0xffffffff | uint64(len(frame)), word2, 0})
+			s.Client.Out(network.RingSend).Publish()
+			bench.Settle()
+		}
+		send(up)
+		for _, s := range bench.sides[:3] {
+			for _, got := range s.received() {
+				foreign(t, got, bench.sides[:3]...)
+			}
+		}
+		send(from)
 		for _, s := range bench.sides[1:] {
 			for _, got := range s.received() {
 				honest(t, from, got)
