@@ -9,6 +9,7 @@ import (
 
 	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/internal/testenv"
+	"github.com/quintet-os/quintet/network/link/linktest"
 	"github.com/quintet-os/quintet/supervisor"
 )
 
@@ -47,7 +48,7 @@ func serveDHCP(t *testing.T, world *netns.Namespace, arguments ...string) (stop 
 // TestDHCPUplink: the addresses of applications come from a DHCP server behind the
 // uplink, stay over deaths of the server and of the uplink, and go back in the end.
 func TestDHCPUplink(t *testing.T) {
-	system, world := namespace(t), namespace(t)
+	system, world := linktest.NewNamespace(t), linktest.NewNamespace(t)
 	cable(t, system, world, nil, prefixes(worldEnd+"/24"))
 	stop := serveDHCP(t, world, "--dhcp-range=192.0.2.50,192.0.2.51,255.255.255.0,1h", "--dhcp-option=option:router,"+worldEnd)
 	serveIn(t, world, worldEnd+":80")

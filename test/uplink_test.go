@@ -18,6 +18,7 @@ import (
 	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/network/link/linktest"
 	"github.com/quintet-os/quintet/supervisor"
 )
 
@@ -34,17 +35,6 @@ func prefixes(addresses ...string) []netip.Prefix {
 		all = append(all, netip.MustParsePrefix(a))
 	}
 	return all
-}
-
-func namespace(t *testing.T) *netns.Namespace {
-	t.Helper()
-	testenv.RequireRoot(t)
-	n, err := netns.New()
-	if err != nil {
-		testenv.Skip(t, err.Error())
-	}
-	t.Cleanup(func() { n.Close() })
-	return n
 }
 
 // cable joins a system and the world. The system's end has the addresses, or none.
@@ -96,7 +86,7 @@ func post(t *testing.T, dial func(ctx context.Context, network, address string) 
 // TestUserUplink: an application reaches the world by sockets of the host, and the
 // world reaches it by a published port; the network server and the uplink may die.
 func TestUserUplink(t *testing.T) {
-	system, world := namespace(t), namespace(t)
+	system, world := linktest.NewNamespace(t), linktest.NewNamespace(t)
 	cable(t, system, world, prefixes(systemEnd+"/24"), prefixes(worldEnd+"/24"))
 	serveIn(t, world, worldEnd+":80")
 	s := UpIn(t, system, program, `version: 1
@@ -183,7 +173,7 @@ func TestLinkUplinks(t *testing.T) {
 		{"packet", ""}, {"xdp", ", mode: native"}, {"xdp", ", mode: generic"}, {"xdp", ""},
 	} {
 		t.Run(each.kind+strings.TrimPrefix(each.more, ", mode:"), func(t *testing.T) {
-			system, world := namespace(t), namespace(t)
+			system, world := linktest.NewNamespace(t), linktest.NewNamespace(t)
 			cable(t, system, world, nil, prefixes("10.77.0.200/24", "fd00:7175:696e::200/64"))
 			if each.kind == "xdp" {
 				if err := world.Do(func() error { return unix.SetTransmitChecksums("cable", false) }); err != nil {
@@ -248,7 +238,7 @@ func (s *System) State0() *supervisor.State {
 // TestTAPUplink: the host itself is a neighbour of the applications. The interface
 // outlives a supervisor that was killed, with its addresses, and not one that ended.
 func TestTAPUplink(t *testing.T) {
-	system := namespace(t)
+	system := linktest.NewNamespace(t)
 	s := UpIn(t, system, program, `version: 1
 servers: {net: {kind: network}}
 networks: {lan: {server: net}}

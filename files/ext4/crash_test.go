@@ -90,12 +90,8 @@ func crashSnapshot(f *ext4.FS) (crashTree, error) {
 			// The size of a directory's file is a matter of history.
 			file.attr = fmt.Sprintf("mode %o links %d", a.Mode, a.Links)
 		case mode.IsRegular():
-			p := make([]byte, a.Size)
-			if n, err := f.ReadAt(ino, p, 0); err != nil && err != io.EOF || uint64(n) != a.Size {
-				return fmt.Errorf("%s: read %d of %d bytes: %w", path, n, a.Size, err)
-			}
-			for chunk := range slices.Chunk(p, crashChunk) {
-				file.chunks = append(file.chunks, unique.Make(string(chunk)))
+			if file.chunks, err = crashContent(f, ino, a.Size); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
 			}
 		default:
 			if file.more, err = f.Readlink(ino); err != nil {
@@ -106,6 +102,17 @@ func crashSnapshot(f *ext4.FS) (crashTree, error) {
 		return nil
 	}
 	return tree, walk("", ext4.Root)
+}
+
+func crashContent(f *ext4.FS, ino uint32, size uint64) (chunks []unique.Handle[string], err error) {
+	p := make([]byte, size)
+	if n, err := f.ReadAt(ino, p, 0); err != nil && err != io.EOF || uint64(n) != size {
+		return nil, fmt.Errorf("read %d of %d bytes: %w", n, size, err)
+	}
+	for chunk := range slices.Chunk(p, crashChunk) {
+		chunks = append(chunks, unique.Make(string(chunk)))
+	}
+	return chunks, nil
 }
 
 func (t crashTree) inodes() map[uint32]crashFile {
@@ -153,7 +160,8 @@ type crashRun struct {
 	names    []string
 	touched  map[uint32]int // operation that last changed what is seen of an inode
 	held     []uint32
-	syncing  int // of 24 random operations so many are followed by a sync
+	nameless [][]crashFile // after each operation, the files held beyond their last name
+	syncing  int           // of 24 random operations so many are followed by a sync
 	log      []string
 }
 
@@ -208,9 +216,34 @@ func (r *crashRun) record(what string) {
 			}
 		}
 	}
+	r.nameless = append(r.nameless, r.beyondNames(tree))
 	r.trees = append(r.trees, tree)
 	r.names = append(r.names, tree.names())
 	r.log = append(r.log, what)
+}
+
+// beyondNames reads the files that are held and that no name leads to. A crash before
+// their last name has gone shows what was written to them meanwhile, in place.
+func (r *crashRun) beyondNames(tree crashTree) (files []crashFile) {
+	r.t.Helper()
+	named := tree.inodes()
+	for _, ino := range r.held {
+		if _, ok := named[ino]; ok {
+			continue
+		}
+		a, err := r.f.Stat(ino)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		file := crashFile{ino: ino}
+		if a.FileMode().IsRegular() {
+			if file.chunks, err = crashContent(r.f, ino, a.Size); err != nil {
+				r.t.Fatalf("inode %d: %v", ino, err)
+			}
+		}
+		files = append(files, file)
+	}
+	return files
 }
 
 // do runs an operation that may be refused, and notes the tree after it.
@@ -302,8 +335,11 @@ func (r *crashRun) check(s crashtest.State) error {
 
 func (r *crashRun) checkData(tree crashTree, k, last int) error {
 	later := map[uint32][]crashFile{}
-	for _, t := range r.trees[k : last+1] {
-		for _, file := range t {
+	for i := k; i <= last; i++ {
+		for _, file := range r.trees[i] {
+			later[file.ino] = append(later[file.ino], file)
+		}
+		for _, file := range r.nameless[i] {
 			later[file.ino] = append(later[file.ino], file)
 		}
 	}

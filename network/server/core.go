@@ -119,7 +119,7 @@ func (c *Core) serve(p *port) (worked bool) {
 	p.collect()
 	p.begin()
 	done, indebted := 0, p.credit <= 0
-	for ; p.credit > 0 && p.take(); done++ {
+	for ; p.credit > 0 && !p.offences.tooMany(c.now) && p.take(); done++ {
 		if !c.forward(p) {
 			break // held, with the frame
 		}
@@ -131,6 +131,7 @@ func (c *Core) serve(p *port) (worked bool) {
 	if err := p.error(); err != nil {
 		c.fail(p, err)
 	}
+	c.punish(p)
 	return done > 0 || indebted && p.send.Available() > 0
 }
 

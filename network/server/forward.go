@@ -11,6 +11,9 @@ func (c *Core) forward(p *port) (done bool) {
 	reason, ok := c.admit(p, f)
 	if !ok {
 		c.refuse(p, f, reason)
+		if !p.cfg.Uplink { // what comes in by one is not its own
+			p.offences.offended(c.now)
+		}
 		return true
 	}
 	var dst *port

@@ -20,6 +20,11 @@ const (
 	// holdPoll is how often a receiver that is itself held is looked at: its client
 	// does not ring.
 	holdPoll = time.Millisecond
+	// offencesMax is how many frames that it may not send a port is served in each
+	// offenceSpan: a flood of them costs the server, and so its neighbours, about one
+	// hundredth of a processor.
+	offencesMax = 64
+	offenceSpan = time.Millisecond
 )
 
 // hold is why a port is not looked at: a receiver is full, or a time has not come.
@@ -71,6 +76,34 @@ func (c *Core) holdFor(p, dst *port) bool {
 	dst.patience.waiting++
 	c.hold(p, hold{dst: dst})
 	return true
+}
+
+// offences are the frames that a port may not send, in the span that began at from.
+type offences struct {
+	from time.Duration
+	n    int
+}
+
+// offended notes one.
+func (o *offences) offended(now time.Duration) {
+	if now-o.from >= offenceSpan {
+		*o = offences{from: now}
+	}
+	o.n++
+}
+
+// tooMany tells whether the span is used up.
+func (o *offences) tooMany(now time.Duration) bool {
+	return o.n >= offencesMax && now-o.from < offenceSpan
+}
+
+// punish holds a port that has used up its span, until that is over. Without it a
+// port could keep the server busy with what it throws away, and so keep its
+// neighbours from a processor.
+func (c *Core) punish(p *port) {
+	if p.offences.tooMany(c.now) && p.hold == (hold{}) && !p.failed {
+		c.hold(p, hold{until: p.offences.from + offenceSpan})
+	}
 }
 
 // talks remembers to whom p sends.

@@ -160,3 +160,32 @@ func TestRateHoldsTheSender(t *testing.T) {
 		t.Errorf("drops: %v, %v", from.drops(), to.drops())
 	}
 }
+
+// A port is served few frames in a millisecond that it may not send, and its own
+// frames again when that is over.
+func TestAFloodOfForbiddenFramesWaits(t *testing.T) {
+	const offencesMax, offenceSpan = 64, time.Millisecond
+	b := newBenchOf(t, 256, hosts(2)...)
+	from, to := b.sides[0], b.sides[1]
+	forged := networktest.IPv4(to.Config.MAC, network.MAC{2, 9, 9, 9, 9, 9}, from.v4(), to.v4(), 17, make([]byte, 8))
+	for range 3 * offencesMax {
+		if !from.port.Send(network.Offload{}, forged) {
+			t.Fatal("no room")
+		}
+	}
+	from.send(from.to(to, 1))
+	for span := range 3 {
+		b.Settle()
+		if n := from.drops()[network.DropSource]; n != uint64(span+1)*offencesMax {
+			t.Errorf("%d forbidden frames served in %d spans, expected %d each", n, span+1, offencesMax)
+		}
+		if at, ok := b.Core.Deadline(); !ok || at != b.Now+offenceSpan {
+			t.Errorf("the deadline is %v, %v", at, ok)
+		}
+		b.Now += offenceSpan
+	}
+	b.Settle()
+	if got := len(to.received()); got != 1 {
+		t.Errorf("%d of the port's own frames arrived", got)
+	}
+}

@@ -34,6 +34,7 @@ type port struct {
 	fullAt   time.Duration // since when somebody has waited for an empty buffer; -1: there was one
 	talks    talks
 	rate     bucket
+	offences offences
 	floods   bucket // of frames
 	credit   int    // see turn.go
 
