@@ -8,7 +8,7 @@ BENCH       ?=
 VERSION     := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # Packages whose code runs over ordinary heap memory in tests, where the race detector can see it.
-RACE := ./ipc/... ./sim/... ./storage/... ./files/ext4/... ./supervisor/... ./network/...
+RACE := ./ipc/... ./sim/... ./storage/... ./files/ext4/... ./supervisor/... ./network/... ./gateway/...
 
 # Packages with tests that play deaths at writes to shared memory, under a build tag of their own.
 SIMULATED := ./sim/ ./network/server/
