@@ -99,7 +99,7 @@ var runtimeCalls = []string{
 
 // descriptorCalls use descriptors the process has, and make no new objects.
 var descriptorCalls = []string{
-	"read", "write", "readv", "writev", "close", "fstat", "lseek", "dup", "dup3",
+	"read", "write", "readv", "writev", "close", "fstat", "fstatfs", "lseek", "dup", "dup3",
 	"recvmsg", "sendmsg", "recvfrom", "sendto", "shutdown", "getsockopt", "getsockname", "getpeername",
 }
 

@@ -92,11 +92,7 @@ func newSession(id uint64, g ipc.Geometry, clientFD int) (s *session, readOnlyFD
 }
 
 func checkClientSegment(fd, size int) error {
-	err := shm.Check(fd, size)
-	if err == nil {
-		err = shm.CheckOneWriter(fd)
-	}
-	if err != nil {
+	if err := shm.Check(fd, size, shm.OneWriter); err != nil {
 		return broker.Refuse(broker.CodeMemory, "the client segment: %v", err)
 	}
 	return nil
@@ -116,11 +112,11 @@ func (s *session) grant(g *broker.Grant, fd int) (*region, error) {
 	case g.Bytes <= 0 || g.Bytes > grantedMax-s.app.granted:
 		return refuse(broker.Refuse(broker.CodeLimit, "a region of %d bytes: this application may grant %d more", g.Bytes, grantedMax-s.app.granted))
 	}
-	err := shm.Check(fd, int(g.Bytes))
-	if err == nil && !g.Writable {
-		err = shm.CheckOneWriter(fd)
+	kind := shm.OneWriter
+	if g.Writable {
+		kind = shm.Shared
 	}
-	if err != nil {
+	if err := shm.Check(fd, int(g.Bytes), kind); err != nil {
 		return refuse(broker.Refuse(broker.CodeMemory, "region %d: %v", g.Region, err))
 	}
 	r := &region{

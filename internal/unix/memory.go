@@ -12,6 +12,7 @@ const (
 	SealSeal        = sys.F_SEAL_SEAL
 	SealShrink      = sys.F_SEAL_SHRINK
 	SealGrow        = sys.F_SEAL_GROW
+	SealWrite       = sys.F_SEAL_WRITE
 	SealFutureWrite = sys.F_SEAL_FUTURE_WRITE
 )
 
@@ -51,6 +52,40 @@ func FileSize(fd int) (int64, error) {
 		return 0, os.NewSyscallError("fstat", err)
 	}
 	return st.Size, nil
+}
+
+// OnTmpfs tells whether a file is on a tmpfs, as memory files of ordinary pages are;
+// those of huge pages are on a hugetlbfs.
+func OnTmpfs(fd int) (bool, error) {
+	var st sys.Statfs_t
+	err := retryInterrupted(func() error { return sys.Fstatfs(fd, &st) })
+	return st.Type == sys.TMPFS_MAGIC, os.NewSyscallError("fstatfs", err)
+}
+
+// Access tells how a file is open.
+func Access(fd int) (readable, writable bool, err error) {
+	flags, err := sys.FcntlInt(uintptr(fd), sys.F_GETFL, 0)
+	mode := flags & sys.O_ACCMODE
+	return err == nil && mode != sys.O_WRONLY, err == nil && mode != sys.O_RDONLY, os.NewSyscallError("fcntl(F_GETFL)", err)
+}
+
+// CreateHugeMemfd is CreateMemfd with the machine's huge pages, which need not exist
+// until the file is mapped.
+func CreateHugeMemfd(name string, size int64) (int, error) {
+	fd, err := sys.MemfdCreate(name, sys.MFD_CLOEXEC|sys.MFD_ALLOW_SEALING|sys.MFD_HUGETLB)
+	if err != nil {
+		return -1, os.NewSyscallError("memfd_create(MFD_HUGETLB)", err)
+	}
+	if err := sys.Ftruncate(fd, size); err != nil {
+		sys.Close(fd)
+		return -1, os.NewSyscallError("ftruncate", err)
+	}
+	return fd, nil
+}
+
+// PunchHole gives the pages of a range of a memory file back.
+func PunchHole(fd int, offset, length int64) error {
+	return os.NewSyscallError("fallocate", sys.Fallocate(fd, sys.FALLOC_FL_PUNCH_HOLE|sys.FALLOC_FL_KEEP_SIZE, offset, length))
 }
 
 // ReopenReadOnly returns a new, read-only description of the file behind fd.

@@ -24,6 +24,7 @@ var numbers = map[string]uint32{
 	"lseek":             sys.SYS_LSEEK,
 	"close":             sys.SYS_CLOSE,
 	"fstat":             sys.SYS_FSTAT,
+	"fstatfs":           sys.SYS_FSTATFS,
 	"dup":               sys.SYS_DUP,
 	"dup3":              sys.SYS_DUP3,
 	"fcntl":             sys.SYS_FCNTL,

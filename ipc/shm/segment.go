@@ -7,7 +7,12 @@
 // memory of the client, which the server may read, or read and write.
 //
 // Invariants: every mapping made of a peer's descriptor has been checked to be a
-// memfd that can neither shrink nor grow, so that no access can raise SIGBUS.
+// memfd of ordinary pages that can neither shrink nor grow, so that nothing its maker
+// does makes an access raise SIGBUS. Pages that nobody has touched, and holes that the
+// maker punches later (OneWriter memory has none: the kernel refuses to punch them),
+// are the same: they read as zeros, and memory is found for them when they are touched.
+// SIGBUS is left to a machine that has no memory to give and says so late:
+// vm.overcommit_memory=2 at its limit, a swap device that fails, broken memory.
 //
 // Trust: descriptors come from peers and are hostile until Open has accepted
 // them. The size a peer names is compared with the size of the file. There are
@@ -76,7 +81,7 @@ func Create(name string, size int, kind Kind) (*Segment, error) {
 // Errors are ErrNotMemory, ErrUnsealed and ErrSize, or the kernel's.
 func Open(fd, size int, writable bool) (*Segment, error) {
 	s := &Segment{FD: fd}
-	if err := Check(fd, size); err != nil {
+	if err := checkMemory(fd, size); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -89,9 +94,36 @@ func Open(fd, size int, writable bool) (*Segment, error) {
 	return s, nil
 }
 
-// Check tells whether a peer's descriptor is a memory file of at least size
-// bytes whose size is sealed.
-func Check(fd, size int) error {
+// Check tells whether a peer's descriptor is memory of a kind, of size bytes. It
+// does not wait for whoever has made the file: what is not a memory file is not
+// asked anything that its maker could leave unanswered.
+func Check(fd, size int, kind Kind) error {
+	if err := checkMemory(fd, size); err != nil {
+		return err
+	}
+	seals, err := unix.Seals(fd)
+	if err != nil {
+		return fmt.Errorf("%w (%v)", ErrNotMemory, err)
+	}
+	readable, writable, err := unix.Access(fd)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w (%v)", ErrNotMemory, err)
+	case !readable:
+		return fmt.Errorf("%w: its description is not open for reading", ErrAccess)
+	case kind == OneWriter && seals&unix.SealFutureWrite == 0:
+		return fmt.Errorf("%w: F_SEAL_FUTURE_WRITE is missing", ErrUnsealed)
+	case kind == Shared && (!writable || seals&(unix.SealFutureWrite|unix.SealWrite) != 0):
+		return fmt.Errorf("%w: it may not be mapped for writing", ErrAccess)
+	}
+	return nil
+}
+
+// checkMemory tells whether fd is a memory file of ordinary pages and of size bytes,
+// for good. The seals come first: only memory files have them, and the kernel answers
+// by itself. Huge pages are refused: they are taken from a pool, which may be empty
+// when one is touched, and that raises SIGBUS.
+func checkMemory(fd, size int) error {
 	if size <= 0 || size > SizeMax {
 		return fmt.Errorf("%w: %d bytes asked for", ErrSize, size)
 	}
@@ -102,25 +134,19 @@ func Check(fd, size int) error {
 	if seals&fixedSize != fixedSize {
 		return fmt.Errorf("%w: seals %#x, need %#x", ErrUnsealed, seals, fixedSize)
 	}
+	ordinary, err := unix.OnTmpfs(fd)
+	if err != nil {
+		return fmt.Errorf("%w (%v)", ErrNotMemory, err)
+	}
+	if !ordinary {
+		return fmt.Errorf("%w of ordinary pages: it has huge ones", ErrNotMemory)
+	}
 	have, err := unix.FileSize(fd)
 	if err != nil {
 		return fmt.Errorf("%w (%v)", ErrNotMemory, err)
 	}
-	if have < int64(size) {
+	if have != int64(size) {
 		return fmt.Errorf("%w: the file has %d bytes, %d were announced", ErrSize, have, size)
-	}
-	return nil
-}
-
-// CheckOneWriter tells whether the kernel refuses writable mappings of a peer's
-// memory to everybody but the peer.
-func CheckOneWriter(fd int) error {
-	seals, err := unix.Seals(fd)
-	if err != nil {
-		return fmt.Errorf("%w (%v)", ErrNotMemory, err)
-	}
-	if seals&unix.SealFutureWrite == 0 {
-		return fmt.Errorf("%w: F_SEAL_FUTURE_WRITE is missing", ErrUnsealed)
 	}
 	return nil
 }

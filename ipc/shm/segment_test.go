@@ -1,12 +1,15 @@
 package shm
 
 import (
+	"bytes"
 	"errors"
-	"os"
 	"runtime/debug"
 	"testing"
+	"time"
 
+	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/internal/unix/unixtest"
 )
 
 const size = 3 * 4096
@@ -55,7 +58,7 @@ func TestClientSegmentHasOneWriter(t *testing.T) {
 	if !faults(peer.Mem) {
 		t.Error("a store by the wrong side does not fault")
 	}
-	if err := CheckOneWriter(own.FD); err != nil {
+	if err := Check(own.FD, size, OneWriter); err != nil {
 		t.Error(err)
 	}
 	if mem, err := unix.Map(own.FD, size, true, false); err == nil {
@@ -111,53 +114,131 @@ func TestNobodyCanTruncate(t *testing.T) {
 	}
 }
 
+// TestHostileDescriptorsAreRefused: whatever a peer passes, only memory of ordinary
+// pages, of the size announced and for good, is mapped.
 func TestHostileDescriptorsAreRefused(t *testing.T) {
-	memfd := func(seals int) int {
-		fd, err := unix.CreateMemfd("hostile", size)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.AddSeals(fd, seals); err != nil {
-			t.Fatal(err)
-		}
-		return fd
-	}
-	file := func() int {
-		f, err := os.CreateTemp(t.TempDir(), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		if err := f.Truncate(size); err != nil {
-			t.Fatal(err)
-		}
-		return dup(t, int(f.Fd()))
-	}
-	for _, test := range []struct {
-		name string
-		fd   int
-		size int
-		want error
-	}{
-		{"a file on disk", file(), size, ErrUnsealed},
-		{"no seals", memfd(0), size, ErrUnsealed},
-		{"may shrink", memfd(unix.SealGrow | unix.SealSeal), size, ErrUnsealed},
-		{"may grow", memfd(unix.SealShrink | unix.SealSeal), size, ErrUnsealed},
-		{"may be sealed further", memfd(unix.SealShrink | unix.SealGrow), size, ErrUnsealed},
-		{"shorter than announced", memfd(unix.SealShrink | unix.SealGrow | unix.SealSeal), size + 1, ErrSize},
-		{"no size", memfd(unix.SealShrink | unix.SealGrow | unix.SealSeal), 0, ErrSize},
-		{"negative size", memfd(unix.SealShrink | unix.SealGrow | unix.SealSeal), -1, ErrSize},
-		{"closed", -1, size, ErrNotMemory},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s, err := Open(test.fd, test.size, false)
-			if err == nil {
-				s.Close()
-				t.Fatal("accepted")
+	for _, d := range unixtest.Strange(t, size) {
+		for kind, name := range map[Kind]string{OneWriter: "one writer", Shared: "shared"} {
+			err := Check(d.FD, size, kind)
+			if !typed(err) {
+				t.Errorf("%s as memory of kind %s: %v", d.Kind, name, err)
 			}
-			if !errors.Is(err, test.want) && !(test.want == ErrUnsealed && errors.Is(err, ErrNotMemory)) {
-				t.Errorf("got %v, want %v", err, test.want)
+		}
+	}
+	own := create(t, OneWriter)
+	for _, announced := range []int{0, -1, size - 1, size + 1, SizeMax + 1} {
+		if _, err := Open(dup(t, own.FD), announced, false); !errors.Is(err, ErrSize) {
+			t.Errorf("%d bytes announced of %d: %v", announced, size, err)
+		}
+	}
+	if _, err := Open(-1, size, false); !errors.Is(err, ErrNotMemory) {
+		t.Errorf("no descriptor: %v", err)
+	}
+	if err := Check(own.FD, size, Shared); !errors.Is(err, ErrAccess) {
+		t.Errorf("memory of one writer as shared memory: %v", err)
+	}
+	shared := create(t, Shared)
+	if err := Check(shared.FD, size, OneWriter); !errors.Is(err, ErrUnsealed) {
+		t.Errorf("shared memory as memory of one writer: %v", err)
+	}
+	readOnly, err := shared.ReadOnlyFD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(readOnly)
+	if err := Check(readOnly, size, Shared); !errors.Is(err, ErrAccess) {
+		t.Errorf("shared memory that may only be read: %v", err)
+	}
+}
+
+// TestHugePagesAreRefused: touching one raises SIGBUS when the machine's pool of them
+// is empty.
+func TestHugePagesAreRefused(t *testing.T) {
+	const huge = 2 << 20
+	fd, err := unix.CreateHugeMemfd("test", huge)
+	if err != nil {
+		testenv.Skip(t, err.Error())
+	}
+	if err := unix.AddSeals(fd, fixedSize); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Open(fd, huge, true); !errors.Is(err, ErrNotMemory) {
+		t.Errorf("huge pages: %v", err)
+		s.Close()
+	}
+}
+
+func typed(err error) bool {
+	return errors.Is(err, ErrNotMemory) || errors.Is(err, ErrUnsealed) || errors.Is(err, ErrSize) || errors.Is(err, ErrAccess)
+}
+
+// TestAFileThatNobodyAnswersFor is refused without being asked anything that its
+// maker would have to answer.
+func TestAFileThatNobodyAnswersFor(t *testing.T) {
+	fd, release := unixtest.Unanswered(t)
+	checked := make(chan error, 1)
+	go func() { checked <- Check(fd, size, Shared) }()
+	select {
+	case err := <-checked:
+		if !errors.Is(err, ErrNotMemory) {
+			t.Errorf("a file of FUSE: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("checking a file waits for whoever made it")
+	}
+	release()
+	unix.Close(fd)
+}
+
+const patience = 30 * time.Second
+
+// TestHolesReadAsZeros: a peer that gives pages of shared memory back while they are
+// used raises no fault; the other side reads zeros, and what it writes is there.
+func TestHolesReadAsZeros(t *testing.T) {
+	own := create(t, Shared)
+	peer, err := Open(dup(t, own.FD), size, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // SIGBUS fails the test, by name
+	for i := range peer.Mem {
+		peer.Mem[i] = 0xaa
+	}
+	if err := unix.PunchHole(own.FD, 0, size); err != nil {
+		t.Fatal(err)
+	}
+	if i := bytes.IndexFunc(peer.Mem, func(r rune) bool { return r != 0 }); i >= 0 {
+		t.Errorf("byte %d of a hole is not zero", i)
+	}
+	const rounds = 2000
+	ended := make(chan error, 1)
+	go func() {
+		for range rounds {
+			if err := unix.PunchHole(own.FD, 0, size); err != nil {
+				ended <- err
+				return
 			}
-		})
+		}
+		ended <- nil
+	}()
+	for done := false; !done; {
+		select {
+		case err := <-ended:
+			if done = true; err != nil {
+				t.Error(err)
+			}
+		default:
+			for i := 0; i < size; i += 4096 {
+				peer.Mem[i]++
+			}
+		}
+	}
+	peer.Mem[1] = 7
+	if own.Mem[1] != 7 {
+		t.Error("what is written into a hole is not there")
+	}
+	if err := unix.PunchHole(create(t, OneWriter).FD, 0, size); err == nil {
+		t.Error("a hole was punched into memory of one writer")
 	}
 }
