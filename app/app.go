@@ -18,8 +18,11 @@ package app
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/quintet-os/quintet/ipc"
@@ -35,6 +38,7 @@ type App struct {
 
 	mu       sync.Mutex
 	sessions map[uint64]*session
+	networks map[*Network]bool // those open
 	early    map[uint64]string // sessions that ended before they were entered
 	closed   bool              // by Close
 	lost     bool              // the supervisor has gone
@@ -81,7 +85,7 @@ func Connect(ctx context.Context, opts ...Option) (*App, error) {
 	for _, each := range opts {
 		each(&o)
 	}
-	a := &App{leases: o.leases, sessions: make(map[uint64]*session), early: make(map[uint64]string)}
+	a := &App{leases: o.leases, sessions: make(map[uint64]*session), networks: make(map[*Network]bool), early: make(map[uint64]string)}
 	hello := broker.Hello{Name: o.name[:min(len(o.name), broker.NameMax)], Domain: o.domain}
 	var err error
 	if o.conn != nil {
@@ -138,9 +142,20 @@ const earlyMax = 64
 // Broker is the connection to the supervisor.
 func (a *App) Broker() *broker.Client { return a.broker }
 
-// Close ends all sessions and the connection. Operations in flight return an
-// error of storage.KindClosed.
-func (a *App) Close() error {
+// Shutdown shuts down all networks, as Network.Shutdown does, side by side, and ends
+// all sessions and the connection. Operations in flight on volumes return an error of
+// storage.KindClosed.
+func (a *App) Shutdown(ctx context.Context) error {
+	return a.end(func(n *Network) error { return n.Shutdown(ctx) })
+}
+
+// Close is Shutdown with the bounds of Network.Close. A program that has written to
+// connections calls one of them before it ends: what peers have not acknowledged when a
+// program ends is lost with it, and the switch resets the connections that are left.
+func (a *App) Close() error { return a.end((*Network).Close) }
+
+func (a *App) end(close func(*Network) error) error {
+	err := a.endNetworks(close)
 	a.mu.Lock()
 	a.closed = true
 	var open []*session
@@ -153,5 +168,18 @@ func (a *App) Close() error {
 	}
 	// The supervisor ends the sessions of an application that has gone. The
 	// granted memory stays mapped here: a device may still write to it.
-	return a.broker.Close()
+	return errors.Join(err, a.broker.Close())
+}
+
+func (a *App) endNetworks(close func(*Network) error) error {
+	a.mu.Lock()
+	networks := slices.Collect(maps.Keys(a.networks))
+	a.mu.Unlock()
+	errs := make([]error, len(networks))
+	var closing sync.WaitGroup
+	for i, n := range networks {
+		closing.Go(func() { errs[i] = close(n) })
+	}
+	closing.Wait()
+	return errors.Join(errs...)
 }

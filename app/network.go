@@ -44,17 +44,31 @@ func (a *App) Network(ctx context.Context, name string, opts ...NetworkOption) (
 	if err != nil {
 		return nil, fmt.Errorf("open network %s: %w", name, errors.Join(err, p.Close()))
 	}
-	return &Network{Stack: s, port: p}, nil
+	n := &Network{Stack: s, port: p}
+	a.mu.Lock()
+	a.networks[n] = true
+	a.mu.Unlock()
+	return n, nil
 }
 
 // Interface says which addresses this application has in the network.
 func (n *Network) Interface() network.Interface { return n.port.Interface }
 
-// Close aborts all connections and ends the session. It waits until the server has
-// let go of its memory.
-func (n *Network) Close() error {
-	if err := errors.Join(n.Stack.Close(), n.port.Close()); err != nil {
-		return fmt.Errorf("close a network: %w", err)
+// Shutdown closes all sockets, waits until the peers have acknowledged all that was
+// written, and ends the session. When ctx ends before, what is left is reset, and the
+// error is client.ErrUndelivered.
+func (n *Network) Shutdown(ctx context.Context) error { return n.end(n.Stack.Shutdown(ctx)) }
+
+// Close is Shutdown that waits for a minute at most, and for no more than ten seconds
+// when no peer answers.
+func (n *Network) Close() error { return n.end(n.Stack.Close()) }
+
+func (n *Network) end(err error) error {
+	n.port.app.mu.Lock()
+	delete(n.port.app.networks, n)
+	n.port.app.mu.Unlock()
+	if err := errors.Join(err, n.port.Close()); err != nil {
+		return fmt.Errorf("close network %s: %w", n.port.network, err)
 	}
 	return nil
 }

@@ -145,7 +145,7 @@ func (g *Gateway) Close() error {
 		c.Close()
 	}
 	g.mu.Unlock()
-	err := g.stack.Close()
+	err := g.stack.Abort()
 	g.tasks.Wait()
 	return err
 }

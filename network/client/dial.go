@@ -2,197 +2,287 @@ package client
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
-	"strings"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
 )
 
-// portMax is the highest port of TCP and UDP.
-const portMax = 65535
+// fallbackDelay is how long the addresses of the family that is tried first have no
+// competition, where a net.Dialer does not say: package net's (RFC 6555).
+const fallbackDelay = 300 * time.Millisecond
+
+// keepAliveDefault is what connections begin with, as in package net.
+var keepAliveDefault = net.KeepAliveConfig{Enable: true}
+
+// keepAlive is what the two fields of a net.Dialer or net.ListenConfig say.
+func keepAlive(d time.Duration, k net.KeepAliveConfig) net.KeepAliveConfig {
+	if k.Enable {
+		return k
+	}
+	return net.KeepAliveConfig{Enable: d >= 0, Idle: d, Interval: d}
+}
 
 // Dial connects like net.Dial.
 func (s *Stack) Dial(network, address string) (net.Conn, error) {
 	return s.DialContext(context.Background(), network, address)
 }
 
-// DialContext connects like net.Dialer.DialContext. Networks are tcp, tcp4, tcp6,
-// udp, udp4 and udp6. The addresses of a name are tried one after the other.
-// Errors are *net.OpError with what package net would have: syscall errors,
-// *net.DNSError and the context's.
+// DialContext connects like the DialContext of an empty net.Dialer; see DialWith.
 func (s *Stack) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	base, _, err := split(network)
-	var remotes []netip.AddrPort
-	if err == nil {
-		remotes, err = s.resolve(ctx, network, address, false)
+	return s.DialWith(ctx, new(net.Dialer), network, address)
+}
+
+// DialWith connects like d.DialContext, over this stack. Networks are tcp, tcp4, tcp6,
+// udp, udp4 and udp6; connections are *TCPConn and *UDPConn. Errors are *net.OpError
+// with what package net would have: syscall errors, *net.DNSError, one that is the
+// context's; and ErrNotSupported for a dialer with Control or ControlContext.
+func (s *Stack) DialWith(ctx context.Context, d *net.Dialer, network, address string) (net.Conn, error) {
+	if d.Control != nil || d.ControlContext != nil {
+		return nil, opError("dial", network, address, fmt.Errorf("control of a file descriptor: %w", ErrNotSupported))
 	}
-	for _, remote := range remotes {
-		var c net.Conn
-		if base == "tcp" {
-			c, err = s.dialTCP(ctx, remote)
-		} else {
-			c, err = s.dialUDP(remote)
+	ctx, cancel := limited(ctx, d)
+	defer cancel()
+	base, _, err := split(network)
+	if err != nil {
+		return nil, opError("dial", network, address, err)
+	}
+	local, err := localEnd(base, d.LocalAddr)
+	if err != nil {
+		return nil, opError("dial", network, address, err)
+	}
+	remotes, err := s.resolve(ctx, d.Resolver, network, address, false)
+	if err != nil {
+		return nil, opError("dial", network, address, contextError(err))
+	}
+	dial := func(ctx context.Context, remote netip.AddrPort) (net.Conn, error) {
+		if base == "udp" {
+			return s.dialUDP(local, remote)
 		}
+		return s.dialTCP(ctx, local, remote, keepAlive(d.KeepAlive, d.KeepAliveConfig))
+	}
+	primaries, fallbacks := remotes, []netip.AddrPort(nil)
+	if base == "tcp" && d.FallbackDelay >= 0 {
+		primaries, fallbacks = byFamily(remotes)
+	}
+	delay := d.FallbackDelay
+	if delay == 0 {
+		delay = fallbackDelay
+	}
+	c, err := race(ctx, delay, primaries, fallbacks, dial)
+	if err != nil {
+		return nil, opError("dial", network, address, contextError(err))
+	}
+	return c, nil
+}
+
+// limited is ctx with what d says of times and of its end.
+func limited(ctx context.Context, d *net.Dialer) (context.Context, context.CancelFunc) {
+	until := d.Deadline
+	if d.Timeout > 0 {
+		if t := time.Now().Add(d.Timeout); until.IsZero() || t.Before(until) {
+			until = t
+		}
+	}
+	var cancel context.CancelFunc
+	if until.IsZero() {
+		ctx, cancel = context.WithCancel(ctx)
+	} else {
+		ctx, cancel = context.WithDeadline(ctx, until)
+	}
+	if d.Cancel != nil {
+		go func() {
+			select {
+			case <-d.Cancel:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, cancel
+}
+
+// localEnd is where to dial from; invalid: anywhere.
+func localEnd(base string, a net.Addr) (netip.AddrPort, error) {
+	var at netip.AddrPort
+	switch a := a.(type) {
+	case nil:
+		return at, nil
+	case *net.TCPAddr:
+		at = a.AddrPort()
+	case *net.UDPAddr:
+		at = a.AddrPort()
+	}
+	if a.Network() != base {
+		return at, &net.AddrError{Err: "mismatched local address type", Addr: a.String()}
+	}
+	ip := at.Addr().Unmap()
+	if !ip.IsValid() {
+		ip = netip.IPv4Unspecified() // any of either family, see bindAddress
+	}
+	return netip.AddrPortFrom(ip, at.Port()), nil
+}
+
+// byFamily parts addresses into those of the first one's family, and the others.
+func byFamily(all []netip.AddrPort) (primaries, fallbacks []netip.AddrPort) {
+	for _, a := range all {
+		if a.Addr().Is4() == all[0].Addr().Is4() {
+			primaries = append(primaries, a)
+		} else {
+			fallbacks = append(fallbacks, a)
+		}
+	}
+	return primaries, fallbacks
+}
+
+type dialFunc func(context.Context, netip.AddrPort) (net.Conn, error)
+
+// race tries the primaries one after another, and beside them, after the delay or when
+// they have failed, the fallbacks. The first connection wins (RFC 6555).
+func race(ctx context.Context, delay time.Duration, primaries, fallbacks []netip.AddrPort, dial dialFunc) (net.Conn, error) {
+	if len(fallbacks) == 0 {
+		return inTurn(ctx, primaries, dial)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		c       net.Conn
+		err     error
+		primary bool
+	}
+	results := make(chan result)
+	over := make(chan struct{})
+	defer close(over)
+	start := func(addresses []netip.AddrPort, primary bool) {
+		c, err := inTurn(ctx, addresses, dial)
+		select {
+		case results <- result{c, err, primary}:
+		case <-over:
+			if c != nil {
+				_ = c.Close() // the other one has won
+			}
+		}
+	}
+	go start(primaries, true)
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	waiting, started := 1, false
+	var primaryErr error
+	for {
+		var r result
+		select {
+		case <-timer.C:
+		case r = <-results:
+			waiting--
+		}
+		if r.c != nil {
+			return r.c, nil
+		}
+		if r.primary {
+			primaryErr = r.err
+		}
+		if !started {
+			started = true
+			waiting++
+			go start(fallbacks, false)
+		}
+		if waiting == 0 {
+			return nil, primaryErr
+		}
+	}
+}
+
+// inTurn tries addresses one after another, each for its share of the time that is
+// left. The error is the first.
+func inTurn(ctx context.Context, addresses []netip.AddrPort, dial dialFunc) (net.Conn, error) {
+	var first error
+	for i, a := range addresses {
+		if err := ctx.Err(); err != nil {
+			if first == nil {
+				first = err
+			}
+			break
+		}
+		c, err := dialShare(ctx, a, len(addresses)-i, dial)
 		if err == nil {
 			return c, nil
 		}
-		if ctx.Err() != nil {
-			break
+		if first == nil {
+			first = err
 		}
 	}
-	return nil, &net.OpError{Op: "dial", Net: network, Addr: plainAddr{network, address}, Err: inner(err)}
+	return nil, first
 }
 
-func (s *Stack) dialTCP(ctx context.Context, remote netip.AddrPort) (net.Conn, error) {
+// shareMin is the least time that one of several addresses is tried for, if there is as
+// much: package net's.
+const shareMin = 2 * time.Second
+
+func dialShare(ctx context.Context, a netip.AddrPort, left int, dial dialFunc) (net.Conn, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		remaining := time.Until(deadline)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, min(remaining, max(shareMin, remaining/time.Duration(left))))
+		defer cancel()
+	}
+	return dial(ctx, a)
+}
+
+func (s *Stack) dialTCP(ctx context.Context, local, remote netip.AddrPort, k net.KeepAliveConfig) (net.Conn, error) {
 	full, protocol := fullAddress(remote)
-	c, err := gonet.DialContextTCP(ctx, s.stack, full, protocol)
+	ep, queue, err := s.endpoint(tcp.ProtocolNumber, protocol)
 	if err != nil {
 		return nil, err
 	}
-	return &conn{TCPConn: c}, nil
+	if err := s.connectTCP(ctx, ep, queue, local, full); err != nil {
+		ep.Close()
+		return nil, err
+	}
+	return newTCPConn(s, ep, queue, k), nil
 }
 
-func (s *Stack) dialUDP(remote netip.AddrPort) (net.Conn, error) {
+func (s *Stack) connectTCP(ctx context.Context, ep tcpip.Endpoint, queue *waiter.Queue, local netip.AddrPort, remote tcpip.FullAddress) error {
+	entry, ready := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventErr | waiter.EventHUp)
+	queue.EventRegister(&entry)
+	defer queue.EventUnregister(&entry)
+	if local.IsValid() {
+		at, _ := bindAddress(local)
+		if err := ep.Bind(at); err != nil {
+			return errno(err)
+		}
+	}
+	err := ep.Connect(remote)
+	if _, started := err.(*tcpip.ErrConnectStarted); !started {
+		return errno(err)
+	}
+	select {
+	case <-ready:
+		return errno(ep.LastError())
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.link.ended:
+		return s.gone()
+	}
+}
+
+func (s *Stack) dialUDP(local, remote netip.AddrPort) (net.Conn, error) {
 	full, protocol := fullAddress(remote)
-	c, err := gonet.DialUDP(s.stack, nil, &full, protocol)
+	var from *tcpip.FullAddress
+	if local.IsValid() {
+		at, _ := bindAddress(local)
+		from = &at
+	}
+	c, err := s.openUDP(from, &full, protocol)
 	if err != nil {
 		return nil, err
 	}
-	return &packetConn{UDPConn: c}, nil
-}
-
-// Listen announces like net.Listen. Networks are tcp, tcp4 and tcp6; without a
-// host, tcp accepts both families.
-func (s *Stack) Listen(network, address string) (net.Listener, error) {
-	local, protocol, err := s.local(network, "tcp", address)
-	if err == nil {
-		var l *gonet.TCPListener
-		if l, err = gonet.ListenTCP(s.stack, local, protocol); err == nil {
-			return &listener{TCPListener: l}, nil
-		}
-	}
-	return nil, &net.OpError{Op: "listen", Net: network, Addr: plainAddr{network, address}, Err: inner(err)}
-}
-
-// ListenPacket announces like net.ListenPacket. Networks are udp, udp4 and udp6;
-// without a host, udp receives both families.
-func (s *Stack) ListenPacket(network, address string) (net.PacketConn, error) {
-	local, protocol, err := s.local(network, "udp", address)
-	if err == nil {
-		var c *gonet.UDPConn
-		if c, err = gonet.DialUDP(s.stack, &local, nil, protocol); err == nil {
-			return &packetConn{UDPConn: c}, nil
-		}
-	}
-	return nil, &net.OpError{Op: "listen", Net: network, Addr: plainAddr{network, address}, Err: inner(err)}
-}
-
-// local is the address to listen at.
-func (s *Stack) local(network, base, addr string) (tcpip.FullAddress, tcpip.NetworkProtocolNumber, error) {
-	got, family, err := split(network)
-	if err == nil && got != base {
-		err = net.UnknownNetworkError(network)
-	}
-	if err != nil {
-		return tcpip.FullAddress{}, 0, err
-	}
-	at, err := s.resolve(context.Background(), network, addr, true)
-	if err != nil {
-		return tcpip.FullAddress{}, 0, err
-	}
-	if at[0].Addr().IsUnspecified() {
-		// An IPv6 endpoint bound to no address takes IPv4 too.
-		protocol := ipv6.ProtocolNumber
-		if family == 4 || family == 0 && !s.has(6) {
-			protocol = ipv4.ProtocolNumber
-		}
-		return tcpip.FullAddress{NIC: nic, Port: at[0].Port()}, protocol, nil
-	}
-	full, protocol := fullAddress(at[0])
-	return full, protocol, nil
-}
-
-// has tells whether the stack has an address of that family.
-func (s *Stack) has(family int) bool {
-	for _, p := range s.cfg.Addresses {
-		if p.Addr().Is4() == (family == 4) {
-			return true
-		}
-	}
-	return false
-}
-
-// split cuts a network into tcp or udp and the family, 0 for any.
-func split(name string) (base string, family int, err error) {
-	base = strings.TrimRight(name, "46")
-	if base != "tcp" && base != "udp" || len(name) > len(base)+1 {
-		return "", 0, net.UnknownNetworkError(name)
-	}
-	if name != base {
-		family = int(name[len(base)] - '0')
-	}
-	return base, family, nil
-}
-
-// resolve returns the addresses that a host and port stand for, at least one.
-func (s *Stack) resolve(ctx context.Context, network, addr string, listen bool) ([]netip.AddrPort, error) {
-	base, family, err := split(network)
-	if err != nil {
-		return nil, err
-	}
-	host, service, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	port, err := strconv.Atoi(service)
-	if err != nil {
-		if port, err = net.LookupPort(base, service); err != nil {
-			return nil, err
-		}
-	}
-	if port < 0 || port > portMax {
-		return nil, &net.AddrError{Err: "invalid port", Addr: service}
-	}
-	if host == "" {
-		ip := netip.IPv4Unspecified()
-		if family == 6 || family == 0 && !s.has(4) {
-			ip = netip.IPv6Unspecified()
-		}
-		if !listen {
-			ip = s.loopback(family)
-		}
-		return []netip.AddrPort{netip.AddrPortFrom(ip, uint16(port))}, nil
-	}
-	ips, err := s.LookupNetIP(ctx, host)
-	if err != nil {
-		return nil, err
-	}
-	var found []netip.AddrPort
-	for _, ip := range ips {
-		if ip = ip.Unmap(); family == 0 || ip.Is4() == (family == 4) {
-			found = append(found, netip.AddrPortFrom(ip, uint16(port)))
-		}
-	}
-	if len(found) == 0 {
-		return nil, &net.AddrError{Err: "no suitable address found", Addr: host}
-	}
-	return found, nil
-}
-
-// loopback is what a program means by no host: itself.
-func (s *Stack) loopback(family int) netip.Addr {
-	for _, p := range s.cfg.Addresses {
-		if family == 0 || p.Addr().Is4() == (family == 4) {
-			return p.Addr()
-		}
-	}
-	return netip.IPv4Unspecified()
+	return c, nil
 }
 
 func fullAddress(a netip.AddrPort) (tcpip.FullAddress, tcpip.NetworkProtocolNumber) {
@@ -207,17 +297,11 @@ func fullAddress(a netip.AddrPort) (tcpip.FullAddress, tcpip.NetworkProtocolNumb
 	return full, protocol
 }
 
-// plainAddr is an address as the caller wrote it.
-type plainAddr struct{ network, text string }
-
-func (a plainAddr) Network() string { return a.network }
-func (a plainAddr) String() string  { return a.text }
-
-// inner takes the *net.OpError of the adapter off, since ours says more.
-func inner(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		err = op.Err
+// bindAddress is fullAddress of an own end, which may be unspecified.
+func bindAddress(a netip.AddrPort) (tcpip.FullAddress, tcpip.NetworkProtocolNumber) {
+	full, protocol := fullAddress(a)
+	if a.Addr().IsUnspecified() {
+		full.Addr = tcpip.Address{}
 	}
-	return translate(err)
+	return full, protocol
 }

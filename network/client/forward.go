@@ -7,7 +7,6 @@ import (
 
 	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
@@ -57,7 +56,7 @@ func (s *Stack) forward(f *Forwarder) error {
 			}
 			accepted = true
 			r.Complete(false)
-			return &conn{TCPConn: gonet.NewTCPConn(&queue, ep)}, nil
+			return newTCPConn(s, ep, &queue, keepAliveDefault), nil
 		})
 		if !accepted {
 			r.Complete(true)
@@ -71,7 +70,7 @@ func (s *Stack) forward(f *Forwarder) error {
 			if err != nil {
 				return nil, fmt.Errorf("take datagrams from %v to %v: %v", from, to, err)
 			}
-			return gonet.NewUDPConn(&queue, ep), nil
+			return newUDPConn(s, ep, &queue, true), nil
 		})
 	})
 	s.stack.SetTransportProtocolHandler(tcp.ProtocolNumber, accept.HandlePacket)

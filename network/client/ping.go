@@ -7,14 +7,13 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
-	"gvisor.dev/gvisor/pkg/waiter"
 )
 
 // sequenceAt is where the sequence number stands in an echo message of either family.
@@ -35,7 +34,7 @@ func (s *Stack) Ping(ctx context.Context, to netip.Addr, payload []byte, interva
 		}
 		binary.BigEndian.PutUint16(message[sequenceAt:], uint16(sent))
 		if _, err := c.Write(message); err != nil {
-			return sent, pingError(to, translate(err))
+			return sent, pingError(to, cause(err))
 		}
 		sent++
 		answered, err := awaitEcho(ctx, c, message, buffer, interval)
@@ -46,29 +45,28 @@ func (s *Stack) Ping(ctx context.Context, to netip.Addr, payload []byte, interva
 }
 
 // openEcho returns a connection that carries echo messages with to, and the request.
-func (s *Stack) openEcho(to netip.Addr, payload []byte) (*gonet.UDPConn, []byte, error) {
+func (s *Stack) openEcho(to netip.Addr, payload []byte) (*UDPConn, []byte, error) {
 	full, protocol := fullAddress(netip.AddrPortFrom(to, 0))
 	transport, kind := icmp.ProtocolNumber4, byte(header.ICMPv4Echo)
 	if protocol == ipv6.ProtocolNumber {
 		transport, kind = icmp.ProtocolNumber6, byte(header.ICMPv6EchoRequest)
 	}
-	var queue waiter.Queue
-	ep, failed := s.stack.NewEndpoint(transport, protocol, &queue)
-	if failed != nil {
-		return nil, nil, errors.New(failed.String())
+	ep, queue, err := s.endpoint(transport, protocol)
+	if err != nil {
+		return nil, nil, err
 	}
 	// The identifier, in the place of a port, is chosen and filled in by the stack.
 	if failed := ep.Connect(tcpip.FullAddress{NIC: full.NIC, Addr: full.Addr}); failed != nil {
 		ep.Close()
-		return nil, nil, translate(errors.New(failed.String()))
+		return nil, nil, errno(failed)
 	}
 	message := append(make([]byte, header.ICMPv6EchoMinimumSize, header.ICMPv6EchoMinimumSize+len(payload)), payload...)
 	message[0] = kind
-	return gonet.NewUDPConn(&queue, ep), message, nil
+	return newUDPConn(s, ep, queue, true), message, nil
 }
 
 // awaitEcho waits for an answer to any of the requests, for so long.
-func awaitEcho(ctx context.Context, c *gonet.UDPConn, message, buffer []byte, interval time.Duration) (bool, error) {
+func awaitEcho(ctx context.Context, c *UDPConn, message, buffer []byte, interval time.Duration) (bool, error) {
 	if err := c.SetReadDeadline(time.Now().Add(interval)); err != nil {
 		return false, err
 	}
@@ -76,16 +74,24 @@ func awaitEcho(ctx context.Context, c *gonet.UDPConn, message, buffer []byte, in
 	defer stop()
 	for {
 		n, err := c.Read(buffer)
-		var timeout net.Error
 		switch {
-		case errors.As(err, &timeout) && timeout.Timeout():
+		case errors.Is(err, os.ErrDeadlineExceeded):
 			return false, ctx.Err()
 		case err != nil:
-			return false, translate(err)
+			return false, cause(err)
 		case n == len(message) && bytes.Equal(buffer[header.ICMPv6EchoMinimumSize:n], message[header.ICMPv6EchoMinimumSize:]):
 			return true, nil
 		}
 	}
+}
+
+// cause takes the *net.OpError of a socket off, since ours says more.
+func cause(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }
 
 func pingError(to netip.Addr, err error) error {

@@ -33,8 +33,8 @@ func (s *Stack) LookupNetIP(ctx context.Context, name string) ([]netip.Addr, err
 	if ip, err := netip.ParseAddr(name); err == nil {
 		return []netip.Addr{ip}, nil
 	}
-	if name == "localhost" {
-		return []netip.Addr{s.loopback(0)}, nil
+	if own := s.self(); name == "localhost" && own != nil {
+		return own, nil
 	}
 	if ips, err := s.cfg.Names.Lookup(ctx, name); err != nil || len(ips) > 0 {
 		return ips, err

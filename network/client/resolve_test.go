@@ -39,7 +39,7 @@ func named(t *testing.T, r *networktest.Rig, n int, names dns.Names, resolvers .
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := s.Abort(); err != nil {
 			t.Error(err)
 		}
 	})

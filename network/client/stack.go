@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"runtime"
 	"slices"
 	"sync"
 
@@ -63,6 +62,9 @@ type Stack struct {
 	stack    *stack.Stack
 	link     *endpoint
 	resolver *net.Resolver
+
+	mu      sync.Mutex // guards sockets; a leaf
+	sockets map[*socket]io.Closer
 }
 
 // quiet keeps the library's log off the standard error of the program, which is not ours:
@@ -72,7 +74,7 @@ var quiet = sync.OnceFunc(func() { log.SetTarget(&log.GoogleEmitter{Writer: &log
 // NewStack starts a stack on a port, which it takes over. Errors are KindConfig.
 func NewStack(port *Port, cfg Config) (*Stack, error) {
 	quiet()
-	s := &Stack{cfg: cfg, link: newEndpoint(port, cfg.MAC, cfg.MTU)}
+	s := &Stack{cfg: cfg, link: newEndpoint(port, cfg.MAC, cfg.MTU), sockets: make(map[*socket]io.Closer)}
 	s.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol, arp.NewProtocol},
 		TransportProtocols: transports,
@@ -95,17 +97,21 @@ func (s *Stack) configure() error {
 		return fmt.Errorf("create the interface: %v", err)
 	}
 	for _, p := range s.cfg.Addresses {
-		if err := s.addAddress(p); err != nil {
+		if err := s.addAddress(nic, p); err != nil {
 			return err
 		}
 	}
 	// An interface that speaks IPv6 has a link-local address too (RFC 4291, 2.1).
 	if own := netip.PrefixFrom(s.cfg.MAC.LinkLocal(), linkLocalBits); s.has(6) && !slices.Contains(s.cfg.Addresses, own) {
-		if err := s.addAddress(own); err != nil {
+		if err := s.addAddress(nic, own); err != nil {
 			return err
 		}
 	}
-	if s.cfg.Forward != nil {
+	if s.cfg.Forward == nil {
+		if err := s.addLoopback(); err != nil {
+			return err
+		}
+	} else {
 		s.link.ignore = s.strange
 		if err := s.forward(s.cfg.Forward); err != nil {
 			return err
@@ -118,19 +124,6 @@ func (s *Stack) configure() error {
 		}
 		s.stack.AddRoute(tcpip.Route{Destination: everywhere, Gateway: address(g), NIC: nic})
 	}
-	return nil
-}
-
-func (s *Stack) addAddress(p netip.Prefix) error {
-	protocol := ipv4.ProtocolNumber
-	if p.Addr().Is6() {
-		protocol = ipv6.ProtocolNumber
-	}
-	own := tcpip.ProtocolAddress{Protocol: protocol, AddressWithPrefix: tcpip.AddressWithPrefix{Address: address(p.Addr()), PrefixLen: p.Bits()}}
-	if err := s.stack.AddProtocolAddress(nic, own, stack.AddressProperties{}); err != nil {
-		return fmt.Errorf("add the address %v: %v", p, err)
-	}
-	s.stack.AddRoute(tcpip.Route{Destination: own.AddressWithPrefix.Subnet(), NIC: nic})
 	return nil
 }
 
@@ -171,16 +164,6 @@ func (s *Stack) Damaged() uint64 { return s.link.damaged.Load() }
 func (s *Stack) Retransmissions() (segments, timeouts uint64) {
 	c := s.stack.Stats().TCP
 	return c.Retransmits.Value(), c.Timeouts.Value()
-}
-
-// Close aborts all connections and ends the port's session.
-func (s *Stack) Close() error {
-	s.stack.Close()
-	s.link.close()
-	s.stack.Wait()
-	err := s.link.port.Close()
-	runtime.KeepAlive(s)
-	return err
 }
 
 func address(a netip.Addr) tcpip.Address { return tcpip.AddrFromSlice(a.AsSlice()) }

@@ -46,7 +46,7 @@ func (r *Rig) StackOn(cfg network.PortConfig) *client.Stack {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := s.Abort(); err != nil {
 			r.t.Error(err)
 		}
 	})

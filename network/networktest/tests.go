@@ -37,6 +37,11 @@ var Tests = []Test{
 	{"HalfClose", testHalfClose},
 	{"Addresses", testAddresses},
 	{"Errors", testErrors},
+	{"Self", testSelf},
+	{"Timeouts", testTimeouts},
+	{"Refused", testRefused},
+	{"Reset", testReset},
+	{"UnreadIsReset", testUnreadIsReset},
 }
 
 // Run runs all of them.
@@ -322,7 +327,7 @@ func testErrors(t *testing.T, p Peers) {
 			t.Errorf("writing to a closed connection: %v", err)
 		}
 	})
-	for _, bad := range []string{"tcp5", "unix", "ip", "tcp46"} {
+	for _, bad := range []string{"tcp5", "ip", "tcp46"} {
 		var unknown net.UnknownNetworkError
 		if _, err := p.A.DialContext(t.Context(), bad, "10.0.0.1:1"); !errors.As(err, &unknown) {
 			t.Errorf("dialling %s: %v", bad, err)
