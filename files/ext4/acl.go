@@ -81,22 +81,17 @@ func checkACL(i *inode, index uint8, value []byte) (aclChange, error) {
 	return c, nil
 }
 
-// chmodded returns the attributes of i after a change of its mode, and whether
-// they differ. It needs i.mu.
-func (f *FS) chmodded(i *inode, mode uint16) ([]disk.Xattr, bool, error) {
-	inInode, inBlock, err := f.xattrs(i)
-	if err != nil {
-		return nil, false, err
-	}
-	all := append(slices.Clone(inInode), inBlock...)
+// chmodded has the list of access among the attributes of i follow a change of
+// its mode, and reports whether there is one.
+func chmodded(i *inode, all []disk.Xattr, mode uint16) (bool, error) {
 	at := slices.IndexFunc(all, func(x disk.Xattr) bool { return x.Index == disk.XattrACLAccess })
 	if at < 0 {
-		return nil, false, nil
+		return false, nil
 	}
 	list, err := disk.DecodeACL(all[at].Value)
 	if err != nil {
-		return nil, false, disk.At(err, i.ino, 0)
+		return false, disk.At(err, i.ino, 0)
 	}
 	all[at].Value = list.WithMode(mode).Encode()
-	return all, true, nil
+	return true, nil
 }

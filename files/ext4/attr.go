@@ -68,7 +68,7 @@ func (f *FS) attr(i *inode) Attr {
 	a := Attr{Ino: i.ino, Generation: d.Generation, Mode: d.Mode, Links: uint32(d.Links), UID: d.UID, GID: d.GID,
 		Size: d.Size, Blocks: f.sectors(d), Flags: d.Flags,
 		Atime: d.Atime.Time(), Mtime: d.Mtime.Time(), Ctime: d.Ctime.Time(), Crtime: d.Crtime.Time()}
-	if d.Has(disk.FlagInlineData) {
+	if d.Has(disk.FlagInlineData) && d.IsRegular() {
 		a.Blocks += (d.Size + 511) / 512 // as the kernel counts what the inode holds
 	}
 	if t := d.Type(); t == disk.ModeChar || t == disk.ModeBlock {

@@ -1,8 +1,10 @@
 package ext4
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/quintet-os/quintet/files/ext4/disk"
@@ -29,7 +31,8 @@ func (r *Report) Clean() bool { return r.Count == 0 }
 
 // Check examines a whole file system and changes nothing. If its journal holds
 // transactions they are replayed in memory first, so that what is checked is
-// what the next mount would find.
+// what the next mount would find; a journal too damaged for that is a problem,
+// and what is checked is then the volume as it stands.
 //
 // Not looked at: what quotas count, the contents of the MMP block and of the
 // journal's log, and inodes that are free.
@@ -38,14 +41,24 @@ func (r *Report) Clean() bool { return r.Count == 0 }
 // Errors: what prevents looking at all: a damaged superblock, unsupported
 // features, errors of the volume. Everything else is in the Report.
 func Check(v storage.Volume) (*Report, error) {
-	f, err := Open(v, Options{ReadOnly: true, Now: func() time.Time { return time.Time{} }})
+	o := Options{ReadOnly: true, Now: func() time.Time { return time.Time{} }}
+	f, err := Open(v, o)
+	var lost error
+	if err != nil && isDamage(err) {
+		// If it is the journal that is damaged, the rest can still be looked at.
+		lost, o.NoRecovery = err, true
+		f, err = Open(v, o)
+	}
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
 	r := &Report{}
 	_, r.Recovered = f.volume.(*overlay)
-	defer f.Close()
-	c := &checker{f: f, r: r, used: map[uint32][]byte{}, inodes: map[uint32]*checked{}, shared: map[uint64]*sharedBlock{}}
+	c := &checker{f: f, r: r, used: map[uint32][]byte{}, bad: map[uint64]bool{}, inodes: map[uint32]*checked{}, shared: map[uint64]*sharedBlock{}}
+	if lost != nil {
+		c.problem("the journal cannot be replayed: %v", lost)
+	}
 	return r, c.run()
 }
 
@@ -67,6 +80,8 @@ type checker struct {
 	f      *FS
 	r      *Report
 	used   map[uint32][]byte // per group: the blocks found in use
+	tables []span            // of inodes, in the order of their blocks
+	bad    map[uint64]bool   // blocks of them that are not to be used
 	inodes map[uint32]*checked
 	shared map[uint64]*sharedBlock
 }
@@ -83,12 +98,19 @@ func (c *checker) note(err error) error {
 	if err == nil {
 		return nil
 	}
-	var corrupt *disk.CorruptError
-	if asCorrupt(err, &corrupt) || KindOf(err) != 0 {
+	if isDamage(err) {
 		c.problem("%v", err)
 		return nil
 	}
 	return err
+}
+
+// isDamage reports an error that says what is wrong with a volume, not that it
+// could not be looked at.
+func isDamage(err error) bool {
+	var format *jbd2.FormatError
+	var sum *jbd2.ChecksumError
+	return errors.Is(err, disk.ErrCorrupt) || KindOf(err) != 0 || errors.As(err, &format) || errors.As(err, &sum)
 }
 
 func (c *checker) run() error {
@@ -147,11 +169,13 @@ func (c *checker) layout() error {
 		c.take(g.d.BlockBitmap, 1, name+"block bitmap")
 		c.take(g.d.InodeBitmap, 1, name+"inode bitmap")
 		c.take(g.d.InodeTable, uint64(sb.InodeTableBlocks()), name+"inode table")
+		c.tables = append(c.tables, span{g.d.InodeTable, sb.InodeTableBlocks()})
 		const uninit = disk.GroupBlockUninit | disk.GroupInodeUninit
 		if (g.d.Flags&uninit != 0 || g.d.ItableUnused != 0) && sb.FeatureROCompat&(disk.ROCompatGdtCsum|disk.ROCompatMetadataCsum) == 0 {
 			c.problem("group %d: its bitmaps are uninitialised, which needs checksums of descriptors", n)
 		}
 	}
+	slices.SortFunc(c.tables, func(a, b span) int { return cmp.Compare(a.block, b.block) })
 	if sb.Has(0, disk.IncompatMMP, 0) {
 		c.take(sb.MMPBlock, 1, "the MMP block")
 	}
@@ -171,13 +195,7 @@ func (c *checker) journal() error {
 		return c.note(err)
 	}
 	_, err = log.Load()
-	var format *jbd2.FormatError
-	var sum *jbd2.ChecksumError
-	if errors.As(err, &format) || errors.As(err, &sum) {
-		c.problem("%v", err)
-		return nil
-	}
-	return err
+	return c.note(err)
 }
 
 // rawInode decodes an inode whether it is in use or not.

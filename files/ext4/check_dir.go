@@ -39,7 +39,7 @@ func (c *checker) dir(ino uint32) error {
 		return c.inlineDir(d)
 	}
 	seen := map[string]bool{}
-	indexed := d.d.Has(disk.FlagIndex) && !f.noDir
+	indexed := f.indexed(d)
 	leaves := map[uint32]bool{}
 	if indexed {
 		if err := c.index(d, leaves); err != nil {
@@ -72,6 +72,9 @@ func (c *checker) dir(ino uint32) error {
 				b.Release()
 				return disk.At(err, ino, b.Block())
 			}
+			if b.Data[off+7] != 0 && e.Ino != 0 && !f.sb.Has(0, disk.IncompatFiletype, 0) {
+				c.problem("directory %d, entry %q: has a type, which this file system does not keep", ino, e.Name)
+			}
 			if e.Ino != 0 {
 				c.entry(d, string(e.Name), e.Ino, e.Type, n == 0 && off == 0, n == 0 && off == 12, seen)
 			}
@@ -93,7 +96,7 @@ func (c *checker) entry(d *inode, name string, ino uint32, typ uint8, first, sec
 	}
 	seen[name] = true
 	k := c.inodes[ino]
-	if k == nil || ino < c.f.sb.FirstInode && ino != Root {
+	if k == nil || c.f.sb.Special(ino) {
 		c.problem("%s: leads to inode %d, which is not in use", where, ino)
 		return
 	}
@@ -181,7 +184,7 @@ func (c *checker) connectivity() error {
 	slices.Sort(all)
 	for _, ino := range all {
 		k := c.inodes[ino]
-		if ino < c.f.sb.FirstInode && ino != Root || ino == c.f.sb.OrphanFileInode && ino != 0 {
+		if c.f.sb.Special(ino) {
 			continue
 		}
 		if k.orphan && k.mode == 0 {

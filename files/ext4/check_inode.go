@@ -9,8 +9,6 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/disk"
 )
 
-func asCorrupt(err error, target **disk.CorruptError) bool { return errors.As(err, target) }
-
 // scanInodes looks at every inode the bitmaps say is in use, and for others
 // that look as if they were.
 func (c *checker) scanInodes() error {
@@ -57,13 +55,16 @@ func (c *checker) scanTable(g *group) error {
 			}
 			continue
 		}
+		if c.bad[g.d.InodeTable+uint64(i)*uint64(sb.InodeSize)>>f.shift] {
+			if !inUse {
+				c.problem("inode %d: lies in a bad block, but is marked free", ino)
+			}
+			continue
+		}
 		d, err := f.rawInode(ino)
 		if err != nil {
-			if !inUse && err != nil {
-				var corrupt *disk.CorruptError
-				if asCorrupt(err, &corrupt) {
-					continue // nobody reads it
-				}
+			if !inUse && errors.Is(err, disk.ErrCorrupt) {
+				continue // nobody reads it
 			}
 			if err := c.note(err); err != nil {
 				return err
@@ -110,7 +111,7 @@ func (c *checker) links(dtime uint32) bool {
 func (c *checker) inode(ino uint32, d *disk.Inode) error {
 	f := c.f
 	c.r.Inodes++
-	reserved := ino < f.sb.FirstInode && ino != Root
+	reserved := f.sb.Special(ino)
 	known := c.inodes[ino]
 	if known == nil {
 		known = &checked{}
@@ -155,6 +156,9 @@ func (c *checker) inode(ino uint32, d *disk.Inode) error {
 	want := mapped << (f.shift - 9)
 	if got := f.sectors(d); got != want && !d.Has(disk.FlagEAInode) {
 		c.problem("inode %d: counts %d sectors, has %d", ino, got, want)
+	}
+	if d.Has(disk.FlagIndex) && f.noDir {
+		c.problem("inode %d: is an indexed directory, which this file system does not have", ino)
 	}
 	if d.IsDir() && !d.Has(disk.FlagInlineData) && d.Size != last<<f.shift {
 		c.problem("inode %d: directory of %d bytes has %d blocks", ino, d.Size, last)
@@ -207,7 +211,7 @@ func (c *checker) inInode(ino uint32, d *disk.Inode) error {
 func (c *checker) attributes(ino uint32, d *disk.Inode) error {
 	b, err := c.f.cache.Get(d.FileACL, 0, nil)
 	if err != nil {
-		return c.note(err)
+		return c.note(fmt.Errorf("inode %d's attributes: %w", ino, err))
 	}
 	defer b.Release()
 	if _, err := disk.DecodeXattrBlock(b.Data, c.f.sb, d.FileACL); err != nil {

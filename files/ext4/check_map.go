@@ -24,15 +24,6 @@ func (c *checker) blocks(i *inode) (mapped, last uint64, err error) {
 	return mapped, last, err
 }
 
-// resizeInode marks the blocks of its own of the inode that keeps room for the
-// descriptor table; the room itself was marked by layout.
-func (c *checker) resizeInode(i *inode) error {
-	if p := le.Uint32(i.d.Block[13*4:]); p != 0 {
-		c.take(uint64(p), 1, "the resize inode")
-	}
-	return nil
-}
-
 // blockMap walks all that the inode of a file without extents leads to.
 func (c *checker) blockMap(i *inode, mapped, last *uint64) error {
 	base, span := uint64(0), uint64(1)
@@ -58,6 +49,10 @@ func (c *checker) pointers(i *inode, p uint32, level int, base, span uint64, map
 		return err
 	}
 	*mapped++
+	if level == 0 && i.ino == disk.BadBlocksIno && c.inTable(uint64(p)) {
+		c.bad[uint64(p)] = true
+		return nil
+	}
 	alone := c.take(uint64(p), 1, fmt.Sprintf("inode %d", i.ino))
 	if level == 0 {
 		*last = max(*last, base+1)

@@ -17,12 +17,13 @@ func (c *checker) orphans() error {
 		}
 		ino = d.Dtime
 	}
-	if !c.f.sb.Has(disk.CompatOrphanFile, 0, disk.ROCompatOrphanPresent) {
+	if !c.f.sb.Has(disk.CompatOrphanFile, 0, 0) {
 		return nil
 	}
+	present := c.f.sb.Has(0, 0, disk.ROCompatOrphanPresent)
 	return c.note(c.f.eachOrphanBlock(func(_ *inode, b *buffer.Buffer) error {
 		for k := range disk.OrphansPerBlock(c.f.sb) {
-			if ino := disk.Orphan(b.Data, k); ino != 0 {
+			if ino := disk.Orphan(b.Data, k); ino != 0 && present {
 				c.orphan(ino)
 			}
 		}

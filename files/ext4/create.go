@@ -50,7 +50,7 @@ func (f *FS) canAdd(d *inode, op, name string, dir bool) error {
 
 // canGrow checks the bounds of a directory's links and index.
 func (f *FS) canGrow(d *inode, op, name string, dir bool) error {
-	if dir && d.d.Links >= disk.LinksMax && !(f.sb.Has(0, 0, disk.ROCompatDirNlink) && d.d.Has(disk.FlagIndex)) {
+	if dir && d.d.Links >= disk.LinksMax && !(f.sb.Has(0, 0, disk.ROCompatDirNlink) && f.indexed(d)) {
 		return refuse(KindTooManyLinks, op, d.ino, name)
 	}
 	if err := f.canMap(d, op); err != nil {

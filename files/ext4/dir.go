@@ -1,6 +1,8 @@
 package ext4
 
 import (
+	"fmt"
+
 	"github.com/quintet-os/quintet/files/ext4/buffer"
 	"github.com/quintet-os/quintet/files/ext4/disk"
 )
@@ -60,6 +62,11 @@ func (f *FS) dirBlock(i *inode, n uint32, kind uint64) (*buffer.Buffer, error) {
 	return b, err
 }
 
+// indexed reports whether directory d is looked up and changed through its
+// index. A file system without the feature passes over indexes left from when
+// it had it: they look like entries that are not in use.
+func (f *FS) indexed(d *inode) bool { return d.d.Has(disk.FlagIndex) && !f.noDir }
+
 // dirBlocks is the length of a directory.
 func (f *FS) dirBlocks(i *inode) uint32 { return uint32(i.d.Size >> f.shift) }
 
@@ -100,6 +107,9 @@ func (f *FS) lookup(d *inode, name string) (uint32, error) {
 		return 0, err
 	}
 	e.buf.Release()
+	if f.sb.Special(e.ino) {
+		return 0, &disk.CorruptError{Structure: "directory", Ino: d.ino, Block: e.buf.Block(), Detail: fmt.Sprintf("entry %q leads to inode %d, which is the file system's own", name, e.ino)}
+	}
 	return e.ino, nil
 }
 
@@ -113,17 +123,13 @@ func (f *FS) find(d *inode, name string) (entry, error) {
 	case name == "":
 		return entry{}, refuse(KindInvalid, "lookup", d.ino, name)
 	}
-	if d.d.Has(disk.FlagIndex) && !f.noDir && name != "." && name != ".." {
-		return f.findIndexed(d, name)
-	}
-	blocks := f.dirBlocks(d)
-	if d.d.Has(disk.FlagIndex) {
-		blocks = min(blocks, 1)
+	if f.indexed(d) {
 		if name == "." || name == ".." {
 			return f.findDots(d, name)
 		}
+		return f.findIndexed(d, name)
 	}
-	for n := range blocks {
+	for n := range f.dirBlocks(d) {
 		b, err := f.dirBlock(d, n, keyDirLeaf)
 		if err != nil {
 			return entry{}, err

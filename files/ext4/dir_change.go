@@ -10,9 +10,11 @@ import (
 func (t *tx) addName(d *inode, name string, ino uint32, typ uint8) error {
 	f := t.f
 	d.names++
-	if d.d.Has(disk.FlagIndex) && !f.noDir {
+	if f.indexed(d) {
 		return t.addIndexed(d, name, ino, typ)
 	}
+	// An index that nobody follows would be written over as unused space.
+	d.d.Flags &^= disk.FlagIndex
 	blocks := f.dirBlocks(d)
 	for n := range blocks {
 		b, err := f.dirBlock(d, n, keyDirLeaf)
@@ -113,7 +115,7 @@ func (t *tx) setName(d *inode, e entry, ino uint32, typ uint8) error {
 		return err
 	}
 	disk.SetDirentIno(e.buf.Data, e.off, ino, typ, t.f.sb)
-	if d.d.Has(disk.FlagIndex) && !t.f.noDir && e.buf.VerifiedAs(d.key(keyIndexRoot)) {
+	if t.f.indexed(d) && e.buf.VerifiedAs(d.key(keyIndexRoot)) {
 		disk.IndexRoot(e.buf.Data).Seal(t.f.sb, d.seed)
 	} else {
 		disk.SealDirLeaf(e.buf.Data, t.f.sb, d.seed)
@@ -183,7 +185,7 @@ func (f *FS) empty(d *inode) (bool, error) {
 
 // dirBlockAny returns a leaf, or nil for a block of the index.
 func (f *FS) dirBlockAny(d *inode, n uint32) (*buffer.Buffer, error) {
-	if !d.d.Has(disk.FlagIndex) || f.noDir {
+	if !f.indexed(d) {
 		return f.dirBlock(d, n, keyDirLeaf)
 	}
 	if n == 0 {

@@ -121,7 +121,7 @@ func (t *tx) addAlong(d *inode, p *htreePath, name string, ino uint32, typ uint8
 // indexFull reports, before a transaction begins, whether adding a name could
 // find the whole index full. It needs d.mu.
 func (f *FS) indexFull(d *inode, name string) (bool, error) {
-	if !d.d.Has(disk.FlagIndex) || f.noDir {
+	if !f.indexed(d) {
 		return false, nil
 	}
 	b, err := f.dirBlock(d, 0, keyIndexRoot)

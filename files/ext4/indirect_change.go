@@ -28,12 +28,15 @@ func (f *FS) canMap(i *inode, op string) error {
 // maxSize is the greatest size of file i in bytes: what its map reaches, and
 // what its count of sectors does.
 func (f *FS) maxSize(i *inode) uint64 {
+	counted := uint64(math.MaxUint64) // blocks that an inode can count
+	if !f.sb.Has(0, 0, disk.ROCompatHugeFile) {
+		counted = uint64(math.MaxUint32) >> (f.shift - 9)
+	}
 	if i.d.Has(disk.FlagExtents) {
-		return disk.LogicalBlocksMax << f.shift
+		return min(counted, disk.LogicalBlocksMax) << f.shift
 	}
 	blocks := f.indirectBlocksMax()
-	if !f.sb.Has(0, 0, disk.ROCompatHugeFile) {
-		counted := uint64(math.MaxUint32) >> (f.shift - 9)
+	if counted < math.MaxUint64 {
 		blocks = min(blocks, counted-f.pointerBlocks(counted))
 	}
 	return min(blocks, disk.LogicalBlocksMax) << f.shift

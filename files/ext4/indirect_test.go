@@ -194,6 +194,8 @@ func TestGreatestSizeIsTheKernels(t *testing.T) {
 		{"blocks of 4096", append(ext3[:len(ext3):len(ext3)], "-b", "4096")},
 		{"huge_file", []string{"-b", "4096", "-O", "^extent,^64bit,huge_file"}},
 		{"extents", []string{"-b", "4096"}},
+		{"extents, no huge_file", []string{"-b", "4096", "-O", "^huge_file"}},
+		{"extents of 1024, no huge_file", []string{"-b", "1024", "-O", "^huge_file"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := ext4test.Mkfs(t, 32<<20, c.args...)

@@ -26,7 +26,10 @@ type inode struct {
 	changed    uint32      // the journal's transaction that last changed it; guarded by mu
 	spare      span        // blocks held for appending; guarded by mu
 	noDefault  bool        // known to have no default access control list; guarded by mu
-	names      uint64      // changes of a directory's entries since it was loaded; guarded by mu
+	// noCapabilities says that no attribute lends rights to who runs the file;
+	// guarded by mu.
+	noCapabilities bool
+	names          uint64 // changes of a directory's entries since it was loaded; guarded by mu
 
 	holds int // by callers of Hold; guarded by the shard
 	refs  int // guarded by the shard
@@ -128,6 +131,9 @@ func (f *FS) load(i *inode) error {
 	if d.Has(disk.FlagInlineData) && !f.sb.Has(0, disk.IncompatInlineData, 0) {
 		return &disk.CorruptError{Structure: "inode", Ino: i.ino, Block: b.Block(), Detail: "holds its data, which this file system does not do"}
 	}
+	if d.IsDir() && d.Has(disk.FlagIndex) && f.noDir && f.sb.MetadataCsum() {
+		return &disk.CorruptError{Structure: "inode", Ino: i.ino, Block: b.Block(), Detail: "is an indexed directory, which this file system does not have; e2fsck makes it an ordinary one"}
+	}
 	i.d = *d
 	i.seed = disk.InodeSeed(f.seed, i.ino, d.Generation)
 	if d.HasBlocks(f.bs) && d.Has(disk.FlagExtents) {
@@ -159,7 +165,8 @@ func (f *FS) release(i *inode) {
 }
 
 // lock locks inodes that are referenced already for writing, in order of
-// their numbers and each once, skipping nil. It fails if one was freed meanwhile.
+// their numbers and each once, skipping nil. It fails if one was freed
+// meanwhile, or is not for users to change.
 func (f *FS) lock(list ...*inode) (unlock func(), err error) {
 	slices.SortFunc(list, func(a, b *inode) int { return cmp.Compare(number(a), number(b)) })
 	list = slices.Compact(list)
@@ -178,6 +185,10 @@ func (f *FS) lock(list ...*inode) (unlock func(), err error) {
 		if i.state.Load() != inodeReady {
 			unlock()
 			return nil, refuse(KindStale, "use", i.ino, "")
+		}
+		if f.sb.Special(i.ino) {
+			unlock()
+			return nil, refuse(KindPermission, "change an inode of the file system's own:", i.ino, "")
 		}
 	}
 	return unlock, nil

@@ -80,7 +80,7 @@ func (t *tx) newInode(parent *inode, mode uint16) (*inode, error) {
 	i := f.newInode(ino)
 	i.seed = disk.InodeSeed(f.seed, ino, generation)
 	i.d = disk.Inode{Mode: mode, UID: t.op.UID, GID: t.op.GID, Links: 1, Generation: generation,
-		Atime: t.now, Mtime: t.now, Ctime: t.now, Crtime: t.now}
+		Flags: disk.InheritedFlags(mode, parent.d.Flags), Atime: t.now, Mtime: t.now, Ctime: t.now, Crtime: t.now}
 	i.d.ExtraIsize = f.extraIsize()
 	if parent.d.Mode&0o2000 != 0 {
 		i.d.GID = parent.d.GID
@@ -88,6 +88,7 @@ func (t *tx) newInode(parent *inode, mode uint16) (*inode, error) {
 			i.d.Mode |= 0o2000
 		}
 	}
+	i.noCapabilities = true
 	i.state.Store(inodeReady)
 	i.mu.Lock()
 	s := f.inodes.shard(ino)

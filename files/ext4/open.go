@@ -3,6 +3,7 @@ package ext4
 import (
 	"time"
 
+	"github.com/quintet-os/quintet/files/ext4/buffer"
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/storage"
 )
@@ -50,6 +51,12 @@ func Open(v storage.Volume, o Options) (*FS, error) {
 		}
 		f.readOnly.Store(true)
 		if err := f.recount(); err != nil {
+			return nil, err
+		}
+	}
+	if f.sb.Has(disk.CompatOrphanFile, 0, 0) {
+		// Linux refuses a damaged one even when it is said to be empty.
+		if err := f.eachOrphanBlock(func(*inode, *buffer.Buffer) error { return nil }); err != nil {
 			return nil, err
 		}
 	}

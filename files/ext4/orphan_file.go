@@ -21,8 +21,8 @@ func (f *FS) eachOrphanBlock(visit func(file *inode, b *buffer.Buffer) error) er
 		if err != nil {
 			return err
 		}
-		if m.hole() {
-			continue
+		if m.hole() || m.Unwritten {
+			return &disk.CorruptError{Structure: "orphan file", Ino: file.ino, Detail: "has a hole"}
 		}
 		b, err := f.cache.Get(m.Physical, 0, nil)
 		if err != nil {

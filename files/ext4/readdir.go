@@ -64,7 +64,7 @@ func (f *FS) ReadDir(dir uint32, cookie uint64, yield func(DirEntry) bool) error
 	switch {
 	case f.noDir:
 		return f.readLinear(d, from, yield)
-	case d.d.Has(disk.FlagIndex):
+	case f.indexed(d):
 		return f.readIndexed(d, from, yield)
 	case f.dirBlocks(d) <= 1:
 		return f.readSorted(d, from, yield)

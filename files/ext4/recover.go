@@ -195,7 +195,7 @@ func (f *FS) reap(op *Op, i *inode) error {
 	case i.d.Links == 0:
 		return f.evict(op, i)
 	}
-	return f.truncate(op, i, i.d.Size)
+	return f.truncate(op, i, i.d.Size, rights{})
 }
 
 // Run commits what has been done every few seconds, and writes it home, until

@@ -66,9 +66,6 @@ func (f *FS) Rename(op *Op, oldDir uint32, oldName string, newDir uint32, newNam
 	}
 	defer r.release()
 	if r.src == r.dst {
-		if flags&NoReplace != 0 {
-			return refuse(KindExist, "rename", newDir, newName)
-		}
 		return nil
 	}
 	if err := r.check(); err != nil {
@@ -126,8 +123,15 @@ func (r *renaming) changed() bool {
 	return changed || r.newDir.names != r.newSeen
 }
 
-// refer takes references to both inodes.
+// refer takes references to both inodes, unless what is known of them already
+// forbids the rename.
 func (r *renaming) refer(src, dst uint32) (err error) {
+	switch {
+	case r.flags&NoReplace != 0 && dst != 0:
+		return refuse(KindExist, "rename", r.newDir.ino, r.newName)
+	case r.flags&Exchange != 0 && dst == 0:
+		return refuse(KindNotExist, "rename", r.newDir.ino, r.newName)
+	}
 	if err := r.checkLoop(src, dst); err != nil {
 		return err
 	}
@@ -261,14 +265,10 @@ func (r *renaming) check() error {
 		return refuse(KindPermission, "rename", r.oldDir.ino, r.oldName)
 	}
 	switch {
-	case exchange && r.dst == nil:
-		return refuse(KindNotExist, "rename", r.newDir.ino, r.newName)
 	case exchange && r.dst.d.Flags&fixed != 0:
 		return refuse(KindPermission, "rename", r.newDir.ino, r.newName)
 	case exchange:
 		return r.checkLinks()
-	case r.flags&NoReplace != 0 && r.dst != nil:
-		return refuse(KindExist, "rename", r.newDir.ino, r.newName)
 	case r.dst == nil:
 		return f.canGrow(r.newDir, "rename", r.newName, r.src.d.IsDir() && r.oldDir != r.newDir)
 	case r.src.d.IsDir() && !r.dst.d.IsDir():

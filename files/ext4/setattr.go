@@ -9,7 +9,7 @@ import (
 // SetAttr is what Setattr changes: the fields that are not nil.
 type SetAttr struct {
 	Mode         *uint16 // permissions; the type stays, and an access control list follows
-	UID, GID     *uint32
+	UID, GID     *uint32 // other than a directory loses the rights that it lent, but for what Mode says
 	Atime, Mtime *time.Time
 	Size         *int64
 	Flags        *uint32 // immutable and append-only
@@ -28,15 +28,27 @@ func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
 	}
 	defer unlock()
 	const settable = disk.FlagImmutable | disk.FlagAppend
-	if i.d.Has(disk.FlagImmutable) && a.Flags == nil {
+	owned := a.Mode != nil || a.UID != nil || a.GID != nil
+	if i.d.Has(disk.FlagImmutable) && a.Flags == nil || i.d.Has(disk.FlagAppend) && owned {
 		return refuse(KindPermission, "setattr", ino, "")
 	}
 	var inInode, inBlock []disk.Xattr
-	acl := false
-	if a.Mode != nil {
-		var all []disk.Xattr
-		if all, acl, err = f.chmodded(i, *a.Mode); err != nil {
+	changed := false
+	chown := (a.UID != nil || a.GID != nil) && !i.d.IsDir()
+	if a.Mode != nil || chown {
+		all, err := f.allXattrs(i)
+		if err != nil {
 			return err
+		}
+		if chown {
+			all, changed = withoutCapabilities(all)
+		}
+		if a.Mode != nil {
+			acl, err := chmodded(i, all, *a.Mode)
+			if err != nil {
+				return err
+			}
+			changed = changed || acl
 		}
 		inInode, inBlock, _ = f.placeXattrs(i.d.ExtraIsize, all) // they are no larger than before
 	}
@@ -48,6 +60,9 @@ func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
 		return err
 	}
 	d := &i.d
+	if chown {
+		d.Mode = setID(op, i)
+	}
 	if a.Mode != nil {
 		d.Mode = d.Mode&disk.ModeType | *a.Mode&^disk.ModeType
 	}
@@ -68,7 +83,7 @@ func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
 	}
 	d.Ctime = t.now
 	return t.end(func() error {
-		if acl {
+		if changed {
 			if err := t.storeXattrs(i, inInode, inBlock); err != nil {
 				return err
 			}

@@ -42,6 +42,7 @@ type FS struct {
 	volume storage.Volume
 	cache  *buffer.Cache
 	sb     *disk.Superblock // geometry and features are constant while open
+	own    uint64           // blocks the file system has for itself, its journal among them
 	bs     int              // block size in bytes
 	shift  uint             // log2 of bs
 	seed   uint32
@@ -124,6 +125,16 @@ func newFS(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error) {
 	f.known.init(known)
 	f.freeBlocks.Store(int64(sb.FreeBlocks))
 	f.freeInodes.Store(int64(sb.FreeInodes))
+	f.own = f.overhead()
+	if sb.Has(disk.CompatHasJournal, 0, 0) && sb.JournalInode != 0 {
+		d, err := f.rawInode(sb.JournalInode)
+		if err == nil {
+			f.own += d.Size >> f.shift
+		} else if !isDamage(err) {
+			return nil, err
+		}
+	}
+	f.own = min(f.own, sb.BlocksCount)
 	return f, nil
 }
 
@@ -144,7 +155,7 @@ type Statfs struct {
 // Statfs returns the present figures; it locks nothing for longer than a moment.
 func (f *FS) Statfs() Statfs {
 	free := uint64(max(0, f.freeBlocks.Load()))
-	s := Statfs{BlockSize: f.bs, Blocks: f.sb.BlocksCount - f.overhead(), Free: free, Inodes: uint64(f.sb.InodesCount),
+	s := Statfs{BlockSize: f.bs, Blocks: f.sb.BlocksCount - f.own, Free: free, Inodes: uint64(f.sb.InodesCount),
 		FreeInodes: uint64(max(0, f.freeInodes.Load())), NameLenMax: disk.NameLenMax, UUID: f.sb.UUID,
 		BytesCached: f.cache.Stats().Cached*int64(f.bs) + f.inodes.count()*inodeBytes + f.known.used.Load()*knownBytes, Bounced: f.bounced.Load()}
 	s.Available = free - min(free, f.sb.ReservedBlocks)

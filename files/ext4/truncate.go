@@ -20,15 +20,19 @@ func (f *FS) Truncate(op *Op, ino uint32, size int64) error {
 	if err := f.writable(); err != nil {
 		return err
 	}
-	if err := f.checkWrite(i, 0, uint64(size)); err != nil {
+	if err := f.checkWrite(i, false, uint64(size)); err != nil {
+		return err
+	}
+	r, err := f.rightsAtWrite(op, i)
+	if err != nil {
 		return err
 	}
 	op.rewind()
-	return f.truncate(op, i, uint64(size))
+	return f.truncate(op, i, uint64(size), r)
 }
 
-// truncate needs i.mu.
-func (f *FS) truncate(op *Op, i *inode, size uint64) error {
+// truncate needs i.mu. r is what i loses besides.
+func (f *FS) truncate(op *Op, i *inode, size uint64, r rights) error {
 	f.dropSpare(i)
 	old := i.d.Size
 	if size > old {
@@ -40,11 +44,14 @@ func (f *FS) truncate(op *Op, i *inode, size uint64) error {
 			return err
 		}
 	}
-	t, err := f.begin(op, creditsInode+creditsRemove, 0)
+	t, err := f.begin(op, creditsInode+creditsRemove+r.credits(), r.blocks())
 	if err != nil {
 		return err
 	}
 	return t.end(func() error {
+		if err := t.take(i, &r); err != nil {
+			return err
+		}
 		i.d.Size = size
 		i.d.Mtime, i.d.Ctime = t.now, t.now
 		// Blocks beyond the end may be left by fallocate even if the size grows.
@@ -88,11 +95,15 @@ func (f *FS) Fallocate(op *Op, ino uint32, mode FallocateMode, keepSize bool, of
 	}
 	defer unlock()
 	from, to := uint64(off), uint64(off)+uint64(length)
-	if err := f.checkWrite(i, 0, to); err != nil {
+	if err := f.checkWrite(i, mode == Allocate, to); err != nil {
 		return err
 	}
 	if mode != PunchHole && !i.d.Has(disk.FlagExtents) {
 		return refuse(KindNotSupported, "fallocate: file without extents", ino, "")
+	}
+	r, err := f.rightsAtWrite(op, i)
+	if err != nil {
+		return err
 	}
 	op.rewind()
 	if mode != PunchHole && !keepSize {
@@ -101,18 +112,18 @@ func (f *FS) Fallocate(op *Op, ino uint32, mode FallocateMode, keepSize bool, of
 		}
 	}
 	if mode != Allocate {
-		if err := f.punch(op, i, from, to); err != nil {
+		if err := f.punch(op, i, from, to, &r); err != nil {
 			return err
 		}
 	}
 	if mode != PunchHole {
-		return f.fill(op, i, from, to, keepSize)
+		return f.fill(op, i, from, to, keepSize, &r)
 	}
 	return nil
 }
 
 // punch zeroes the edges of a range and frees the blocks inside it.
-func (f *FS) punch(op *Op, i *inode, from, to uint64) error {
+func (f *FS) punch(op *Op, i *inode, from, to uint64, r *rights) error {
 	mask := uint64(f.bs - 1)
 	first, last := (from+mask)>>f.shift, to>>f.shift
 	if first > last { // within one block
@@ -129,12 +140,15 @@ func (f *FS) punch(op *Op, i *inode, from, to uint64) error {
 	}
 	f.dropSpare(i)
 	for at := first; ; {
-		t, err := f.begin(op, creditsInode+creditsRemove, claimExtent)
+		t, err := f.begin(op, creditsInode+creditsRemove+r.credits(), claimExtent+r.blocks())
 		if err != nil {
 			return err
 		}
 		next := last
 		err = t.end(func() (err error) {
+			if err := t.take(i, r); err != nil {
+				return err
+			}
 			if at < last {
 				if next, err = t.removeBlocks(i, uint32(at), last); err != nil {
 					return err
@@ -151,7 +165,7 @@ func (f *FS) punch(op *Op, i *inode, from, to uint64) error {
 }
 
 // fill allocates unwritten blocks in the holes of a range.
-func (f *FS) fill(op *Op, i *inode, from, to uint64, keepSize bool) error {
+func (f *FS) fill(op *Op, i *inode, from, to uint64, keepSize bool, r *rights) error {
 	last := (to - 1) >> f.shift
 	for at := from >> f.shift; at <= last; {
 		m, err := f.mapBlock(i, uint32(at))
@@ -167,7 +181,7 @@ func (f *FS) fill(op *Op, i *inode, from, to uint64, keepSize bool) error {
 		}
 		at += uint64(n)
 	}
-	t, err := f.begin(op, creditsInode, 0)
+	t, err := f.begin(op, creditsInode+r.credits(), r.blocks())
 	if err != nil {
 		return err
 	}
@@ -176,7 +190,12 @@ func (f *FS) fill(op *Op, i *inode, from, to uint64, keepSize bool) error {
 		i.d.Mtime = t.now
 	}
 	i.d.Ctime = t.now
-	return t.end(t.writeInode(i))
+	return t.end(func() error {
+		if err := t.take(i, r); err != nil {
+			return err
+		}
+		return t.writeInode(i)
+	}())
 }
 
 // fillHole allocates at most n blocks at logical in one transaction.

@@ -69,7 +69,7 @@ func (f *FS) canRemove(d, i *inode, what, name string, isDir bool) error {
 		return refuse(KindNotDir, what, d.ino, name)
 	case !isDir && i.d.IsDir():
 		return refuse(KindIsDir, what, d.ino, name)
-	case d.d.Has(disk.FlagAppend) || i.d.Flags&(disk.FlagImmutable|disk.FlagAppend) != 0 || i.ino < f.sb.FirstInode:
+	case d.d.Has(disk.FlagAppend) || i.d.Flags&(disk.FlagImmutable|disk.FlagAppend) != 0:
 		return refuse(KindPermission, what, d.ino, name)
 	}
 	if !isDir {

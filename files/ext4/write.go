@@ -31,6 +31,7 @@ type Write struct {
 	op       *Op
 	off, end uint64 // bytes
 	pieces   []piece
+	rights   rights // that the file loses
 	unlock   func()
 }
 
@@ -75,7 +76,11 @@ func (f *FS) PrepareWrite(op *Op, ino uint32, off, length int64) (*Write, error)
 		return nil, err
 	}
 	w := &Write{f: f, i: i, op: op, off: uint64(off), end: uint64(off) + uint64(length), unlock: unlock}
-	if err := f.checkWrite(i, w.off, w.end); err != nil {
+	if err := f.checkWrite(i, w.off >= i.d.Size, w.end); err != nil {
+		unlock()
+		return nil, err
+	}
+	if w.rights, err = f.rightsAtWrite(op, i); err != nil {
 		unlock()
 		return nil, err
 	}
@@ -105,13 +110,15 @@ func (f *FS) lockOne(ino uint32) (*inode, func(), error) {
 	return i, func() { unlock(); f.put(i) }, nil
 }
 
-func (f *FS) checkWrite(i *inode, off, end uint64) error {
+// checkWrite refuses to change the content of i up to end; appends says that
+// nothing of what it holds is changed.
+func (f *FS) checkWrite(i *inode, appends bool, end uint64) error {
 	switch {
 	case i.d.IsDir():
 		return refuse(KindIsDir, "write", i.ino, "")
-	case !i.d.IsRegular() || i.d.Has(disk.FlagInlineData) || i.ino < f.sb.FirstInode:
+	case !i.d.IsRegular() || i.d.Has(disk.FlagInlineData):
 		return refuse(KindInvalid, "write", i.ino, "")
-	case i.d.Flags&(disk.FlagImmutable|disk.FlagVerity) != 0, i.d.Has(disk.FlagAppend) && off < i.d.Size:
+	case i.d.Flags&(disk.FlagImmutable|disk.FlagVerity) != 0, i.d.Has(disk.FlagAppend) && !appends:
 		return refuse(KindPermission, "write", i.ino, "")
 	case end > f.maxSize(i):
 		return refuse(KindTooBig, "write", i.ino, "")

@@ -123,7 +123,7 @@ func (w *Write) Commit() error {
 			}
 			to++
 		}
-		if first && batch == 0 && to == len(w.pieces) && w.end <= i.d.Size && w.op.Now.Sub(i.d.Mtime.Time()).Abs() < timeGranularity {
+		if first && batch == 0 && to == len(w.pieces) && w.end <= i.d.Size && !w.rights.any() && w.op.Now.Sub(i.d.Mtime.Time()).Abs() < timeGranularity {
 			return nil
 		}
 		if err := w.commit(k, to, batch); err != nil {
@@ -147,7 +147,7 @@ func (w *Write) commit(from, to, changes int) error {
 	if changes > 0 {
 		claim = claimExtent * changes
 	}
-	t, err := f.begin(w.op, creditsInode+creditsExtent*changes, claim)
+	t, err := f.begin(w.op, creditsInode+creditsExtent*changes+w.rights.credits(), claim+w.rights.blocks())
 	if err != nil {
 		for _, p := range w.pieces[from:to] {
 			if p.fresh {
@@ -165,11 +165,8 @@ func (w *Write) commit(from, to, changes int) error {
 	}
 	i.d.Size = max(i.d.Size, end)
 	i.d.Mtime, i.d.Ctime = t.now, t.now
-	if i.d.Mode&0o6000 != 0 && !w.op.Privileged {
-		i.d.Mode &^= 0o4000
-		if i.d.Mode&0o010 != 0 {
-			i.d.Mode &^= 0o2000
-		}
+	if err == nil {
+		err = t.take(i, &w.rights)
 	}
 	if err == nil {
 		err = t.writeInode(i)

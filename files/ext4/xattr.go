@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/quintet-os/quintet/files/ext4/disk"
@@ -131,6 +132,12 @@ func (f *FS) xattrs(i *inode) (inode, block []disk.Xattr, err error) {
 	defer b.Release()
 	block, err = disk.DecodeXattrBlock(b.Data, f.sb, i.d.FileACL)
 	return inode, block, disk.At(err, i.ino, i.d.FileACL)
+}
+
+// allXattrs reads the attributes wherever they are. It needs i.mu.
+func (f *FS) allXattrs(i *inode) ([]disk.Xattr, error) {
+	inInode, inBlock, err := f.xattrs(i)
+	return append(slices.Clone(inInode), inBlock...), err
 }
 
 // inlineData is the content of a file or directory kept in its inode: 60 bytes

@@ -54,11 +54,10 @@ func (f *FS) changeXattr(op *Op, what string, ino uint32, name string, value []b
 	if err != nil {
 		return err
 	}
-	inInode, inBlock, err := f.xattrs(i)
+	all, err := f.allXattrs(i)
 	if err != nil {
 		return err
 	}
-	all := append(slices.Clone(inInode), inBlock...)
 	at := slices.IndexFunc(all, func(x disk.Xattr) bool { return x.Index == index && x.Name == rest })
 	switch {
 	case at >= 0 && flags&XattrCreate != 0:
@@ -85,6 +84,7 @@ func (f *FS) changeXattr(op *Op, what string, ino uint32, name string, value []b
 	}
 	return t.end(func() error {
 		i.d.Ctime, i.d.Mode, i.noDefault = t.now, acl.mode, false
+		i.noCapabilities = false
 		if err := t.storeXattrs(i, a, b); err != nil {
 			return err
 		}

@@ -1,6 +1,10 @@
 package buffer
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/quintet-os/quintet/files/ext4/disk"
+)
 
 // IOError reports that the device failed to read or write a block. The block's
 // content in memory is unchanged: a failed read is not cached, a failed write
@@ -29,3 +33,6 @@ type RangeError struct {
 func (e *RangeError) Error() string {
 	return fmt.Sprintf("ext4: block %d is beyond the end of the volume of %d blocks", e.Block, e.Blocks)
 }
+
+// Unwrap makes errors.Is(err, disk.ErrCorrupt) hold.
+func (e *RangeError) Unwrap() error { return disk.ErrCorrupt }

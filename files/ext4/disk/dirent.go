@@ -87,10 +87,8 @@ func ReadDirent(b []byte, off, end int, s *Superblock) (Dirent, error) {
 	n := int(b[off+6])
 	if s.Has(0, IncompatFiletype, 0) {
 		d.Type = b[off+7] & 0xF
-	} else {
-		n |= int(b[off+7]) << 8
 	}
-	if n > NameLenMax || d.RecLen < DirentSize(n) || d.RecLen < 12 || d.RecLen&3 != 0 || off+d.RecLen > end {
+	if d.RecLen < DirentSize(n) || d.RecLen < 12 || d.RecLen&3 != 0 || off+d.RecLen > end {
 		return Dirent{}, Corrupt(what, "entry at offset %d has length %d and a name of %d", off, d.RecLen, n)
 	}
 	if d.Ino > s.InodesCount {

@@ -23,7 +23,32 @@ const (
 	FlagInlineData = 0x10000000
 	FlagEncrypt    = 0x800
 	FlagVerity     = 0x100000
+	FlagSync       = 0x8
+	FlagNoDump     = 0x40
+	FlagNoAtime    = 0x80
+	FlagDirSync    = 0x10000
+	FlagProject    = 0x20000000 // what is made in the directory is of its project
+	FlagCasefold   = 0x40000000
+
+	// flagsInherited are also: secure deletion and undeletion, compression and its
+	// absence, journalled data, no merging of tails, and DAX.
+	flagsInherited = FlagSync | FlagNoDump | FlagNoAtime | FlagDirSync | FlagProject | FlagCasefold |
+		0x1 | 0x2 | 0x4 | 0x400 | 0x4000 | 0x8000 | 0x2000000
 )
+
+// InheritedFlags are the flags that an inode of the given mode gets from its
+// directory.
+func InheritedFlags(mode uint16, dir uint32) uint32 {
+	flags := dir & flagsInherited
+	switch mode & ModeType {
+	case ModeDir:
+	case ModeRegular:
+		flags &^= FlagDirSync | FlagCasefold | FlagProject
+	default:
+		flags &= FlagNoDump | FlagNoAtime
+	}
+	return flags
+}
 
 // Inode is a decoded inode.
 type Inode struct {

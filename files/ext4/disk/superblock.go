@@ -71,6 +71,7 @@ type Superblock struct {
 	LostFoundInode   uint32
 	ChecksumSeed     uint32
 	OrphanFileInode  uint32
+	QuotaInodes      [3]uint32 // of users, groups and projects
 	Checksum         uint32
 }
 
@@ -110,8 +111,8 @@ func (s *Superblock) validate() error {
 	if s.FirstDataBlock > 1 || (bs > 1024 && s.FirstDataBlock != 0) {
 		return Corrupt(what, "first data block %d", s.FirstDataBlock)
 	}
-	if s.FeatureROCompat&ROCompatBigalloc != 0 {
-		return s.CheckReadable()
+	if s.FeatureROCompat&ROCompatBigalloc != 0 || s.FeatureIncompat&IncompatJournalDev != 0 {
+		return s.CheckReadable() // what follows means something else, or nothing
 	}
 	if s.BlocksPerGroup == 0 || uint64(s.BlocksPerGroup) > 8*bs || s.BlocksPerGroup%8 != 0 {
 		return Corrupt(what, "%d blocks per group", s.BlocksPerGroup)
@@ -141,12 +142,27 @@ func (s *Superblock) validate() error {
 	if uint64(s.ReservedGDT) > bs/4 {
 		return Corrupt(what, "%d reserved descriptor blocks", s.ReservedGDT)
 	}
+	if s.Has(0, IncompatMetaBG, 0) && s.FirstMetaBG > s.DescBlocks() {
+		return Corrupt(what, "first meta group %d, with %d descriptor blocks", s.FirstMetaBG, s.DescBlocks())
+	}
 	return nil
 }
 
 // Has reports whether all the given feature bits are set.
 func (s *Superblock) Has(compat, incompat, roCompat uint32) bool {
 	return s.FeatureCompat&compat == compat && s.FeatureIncompat&incompat == incompat && s.FeatureROCompat&roCompat == roCompat
+}
+
+// Special reports an inode that is the file system's own: no name leads to it,
+// and users do not change it.
+func (s *Superblock) Special(ino uint32) bool {
+	switch {
+	case ino < s.FirstInode:
+		return ino != RootIno
+	case s.Has(CompatOrphanFile, 0, 0) && ino == s.OrphanFileInode:
+		return true
+	}
+	return s.Has(0, 0, ROCompatQuota) && (ino == s.QuotaInodes[0] || ino == s.QuotaInodes[1] || ino == s.QuotaInodes[2])
 }
 
 // MetadataCsum reports whether metadata carries crc32c checksums.
