@@ -64,7 +64,7 @@ func carry(ctx context.Context, config *supervisor.UplinkConfig, port *app.Port)
 	}
 	i := &port.Interface
 	g, err := nat.New(nat.Config{Port: port.Port, MAC: i.MAC, MTU: i.MTU, Addresses: i.Addresses,
-		Resolvers: config.Resolvers, Names: port.Lookup, Publish: published})
+		Resolvers: config.Resolvers, Names: port.Lookup, Publish: published, Memory: config.Memory})
 	if err != nil {
 		return err
 	}

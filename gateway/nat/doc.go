@@ -11,14 +11,19 @@
 //
 // # Invariants
 //
-//   - A guest's connection is accepted only after that of the host has been made: a
-//     guest sees refusals as such.
-//   - Ends are passed on: a half-closed connection stays open the other way.
+//   - A guest's connection is accepted only after that of the host has been made, and
+//     what became of that is what the guest sees: refused, unreachable by ICMP, or no
+//     answer. An attempt ends when the guest gives it up.
+//   - Ends are passed on: a half-closed connection stays open the other way, and what is
+//     reset at one end is reset at the other. Connections that are open when the gateway
+//     dies are reset by the host's kernel, and inside by its successor.
 //   - A pair of ends of UDP keeps its socket until it has been idle for udpIdle, so
 //     what comes back finds its way (RFC 4787, REQ-5); nobody else can use it: the
-//     host's socket is connected.
-//   - Everything is bounded: connections, pairs, echo requests. What exceeds a bound is
-//     refused, or dropped where there is no way to refuse, and counted.
+//     host's socket is connected. That nobody takes the datagrams comes back too.
+//   - Everything is bounded, by the memory the gateway has: connections, their buffers,
+//     attempts, pairs, echo requests. Where a bound is reached, whoever has most loses his
+//     newest to whoever has less (package share); a guest is an address, and what comes in
+//     through a published port is counted by the guest it leads to.
 //
 // # Trust
 //
@@ -31,5 +36,5 @@
 //
 // # Locks
 //
-// Gateway.mu guards the tables and is a leaf.
+// Gateway.mu guards the start of tasks; the pools' own locks are taken after it.
 package nat

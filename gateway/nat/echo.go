@@ -1,6 +1,7 @@
 package nat
 
 import (
+	"context"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -40,16 +41,14 @@ func (g *Gateway) echo(from, to netip.Addr, _, sequence uint16, payload []byte, 
 		g.counters.refused.Add(1)
 		return
 	}
-	g.enter(&g.echoes, echoesMax, func() {
+	g.enter(g.echoes, ownerOf(from), func(ctx context.Context) {
 		socket, err := g.cfg.Ping(to)
 		if err != nil {
 			g.counters.failed.Add(1)
 			return
 		}
-		defer g.drop(socket)
-		if !g.hold(socket) {
-			return
-		}
+		defer socket.Close()
+		defer closeWith(ctx, socket)()
 		reply, err := exchangeEcho(socket, to.Is6(), sequence, payload)
 		if err != nil || answer(reply) != nil {
 			g.counters.failed.Add(1)

@@ -10,17 +10,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quintet-os/quintet/internal/share"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
 	"github.com/quintet-os/quintet/network/dns"
 )
 
 const (
-	// connectionsMax bounds the connections of TCP, both ways, pairsMax the pairs of
-	// ends of UDP, and echoesMax the echo requests that wait for an answer.
-	connectionsMax = 4096
-	pairsMax       = 4096
-	echoesMax      = 256
+	// echoesMax bounds the echo requests that wait for an answer.
+	echoesMax = 256
 	// dialMax is how long the world may take to accept a connection.
 	dialMax = 30 * time.Second
 	// udpIdle is how long a pair of ends is kept without traffic (RFC 4787, REQ-5:
@@ -51,6 +49,9 @@ type Config struct {
 	Resolvers []netip.AddrPort
 	// Publish are ports of the host that lead to guests.
 	Publish []Publish
+	// Memory is what the process may use, bytes: it bounds connections and their
+	// buffers. 0: MemoryDefault.
+	Memory int64
 	// Dial opens connections of the host, Ping sockets for ICMP echo; nil for those of
 	// the process's own network namespace.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -62,12 +63,14 @@ type Counters struct {
 	Connections, Pairs, Echoes uint64 // accepted since the start
 	Open                       int    // connections and pairs now
 	Refused                    uint64 // by a rule or a bound
+	Evicted                    uint64 // by those who had fewer
 	Failed                     uint64 // the host could not reach whom the guest wanted
 }
 
 // Gateway carries connections until it is closed.
 type Gateway struct {
 	cfg    Config
+	limits limits
 	stack  *client.Stack
 	own    map[netip.Addr]bool
 	names  *dns.Answerer // nil: resolvers are reached as port 53
@@ -75,22 +78,20 @@ type Gateway struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	mu          sync.Mutex // guards the fields below; a leaf
-	closers     map[closer]struct{}
-	connections int
-	pairs       int
-	echoes      int
-	closed      bool
+	connections, pairs, echoes *share.Pool[owner]
 
-	counters struct{ connections, pairs, echoes, refused, failed atomic.Uint64 }
+	mu     sync.Mutex // guards closed, and the start of tasks
+	closed bool
+
+	counters struct{ connections, pairs, echoes, refused, evicted, failed atomic.Uint64 }
 }
-
-type closer interface{ Close() error }
 
 // New starts a gateway, which owns the port from now on, even if it fails. It fails
 // when a published port cannot be listened on, and with errors of package network.
 func New(cfg Config) (*Gateway, error) {
-	g := &Gateway{cfg: cfg, own: make(map[netip.Addr]bool), closers: make(map[closer]struct{})}
+	limits := limitsOf(cfg.Memory)
+	g := &Gateway{cfg: cfg, limits: limits, own: make(map[netip.Addr]bool),
+		connections: share.NewPool[owner](limits.connections), pairs: share.NewPool[owner](limits.pairs), echoes: share.NewPool[owner](echoesMax)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	for _, p := range cfg.Addresses {
 		g.own[p.Addr()] = true
@@ -109,7 +110,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	var err error
 	g.stack, err = client.NewStack(cfg.Port, client.Config{MAC: cfg.MAC, MTU: cfg.MTU, Addresses: cfg.Addresses, Names: cfg.Names,
-		Forward: &client.Forwarder{TCP: g.connection, UDP: g.pair, Echo: g.echo}})
+		BufferBytes: bufferBytesMax, Forward: &client.Forwarder{TCP: g.connection, UDP: g.pair, Echo: g.echo}})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("nat: %w", err), cfg.Port.Close())
 	}
@@ -124,10 +125,8 @@ func New(cfg Config) (*Gateway, error) {
 // Counters tells what has happened.
 func (g *Gateway) Counters() Counters {
 	c := &g.counters
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return Counters{Connections: c.connections.Load(), Pairs: c.pairs.Load(), Echoes: c.echoes.Load(),
-		Refused: c.refused.Load(), Failed: c.failed.Load(), Open: g.connections + g.pairs}
+	return Counters{Connections: c.connections.Load(), Pairs: c.pairs.Load(), Echoes: c.echoes.Load(), Refused: c.refused.Load(),
+		Evicted: c.evicted.Load(), Failed: c.failed.Load(), Open: g.connections.Taken() + g.pairs.Taken()}
 }
 
 // Err is nil while the port works, and then the error that ended it.
@@ -141,52 +140,49 @@ func (g *Gateway) Close() error {
 	g.cancel()
 	g.mu.Lock()
 	g.closed = true
-	for c := range g.closers {
-		c.Close()
-	}
 	g.mu.Unlock()
 	err := g.stack.Abort()
 	g.tasks.Wait()
 	return err
 }
 
-// hold has c closed when the gateway is; false if it is already.
-func (g *Gateway) hold(c closer) bool {
+// owner is who pays for what is carried: a guest, by its address, or the name of the
+// guest that a published port leads to, for what comes in.
+type owner string
+
+func ownerOf(a netip.Addr) owner { return owner(a.Unmap().String()) }
+
+// enter takes one of the places of a pool for an owner and starts task in a goroutine;
+// false when there is none left for him. The task's context ends with the gateway, and
+// when the place is given to somebody who has fewer.
+func (g *Gateway) enter(places *share.Pool[owner], who owner, task func(context.Context)) bool {
+	ctx, cancel := context.WithCancel(g.ctx)
+	place := places.Take(who, func() {
+		g.counters.evicted.Add(1)
+		cancel()
+	})
+	if place == nil {
+		g.counters.refused.Add(1)
+	}
+	if place == nil || !g.start(func() {
+		defer cancel()
+		defer place.Leave()
+		task(ctx)
+	}) {
+		cancel()
+		return false
+	}
+	return true
+}
+
+// start runs a task in a goroutine that Close waits for; false when it is too late.
+func (g *Gateway) start(task func()) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.closed {
-		g.closers[c] = struct{}{}
+		g.tasks.Go(task)
 	}
 	return !g.closed
-}
-
-// drop closes c and forgets it.
-func (g *Gateway) drop(c closer) {
-	g.mu.Lock()
-	delete(g.closers, c)
-	g.mu.Unlock()
-	c.Close()
-}
-
-// enter takes one of the places of count, of which there are limit, and starts task;
-// false when there is none left.
-func (g *Gateway) enter(count *int, limit int, task func()) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed || *count >= limit {
-		g.counters.refused.Add(1)
-		return false
-	}
-	*count++
-	g.tasks.Go(func() {
-		defer func() {
-			g.mu.Lock()
-			*count--
-			g.mu.Unlock()
-		}()
-		task()
-	})
-	return true
 }
 
 // target is where in the world an address of a guest leads; false when nowhere.

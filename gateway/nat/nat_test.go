@@ -92,7 +92,7 @@ func start(t *testing.T, change func(*nat.Config)) *system {
 	if s.guest, err = client.NewStack(port(t, s.rig, own), guest); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.guest.Close() })
+	t.Cleanup(func() { s.guest.Abort() })
 	s.rig.Serve()
 	return s
 }

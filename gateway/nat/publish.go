@@ -1,6 +1,7 @@
 package nat
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/quintet-os/quintet/network/client"
 )
 
 // Publish is a port of the host that leads to a guest.
@@ -41,19 +44,28 @@ func (g *Gateway) publish(p Publish) error {
 	case p.Network != "tcp" && p.Network != "udp":
 		return fmt.Errorf("network %q; tcp and udp are possible", p.Network)
 	}
+	// Before New has returned, nobody closes the gateway.
 	if p.Network == "tcp" {
-		g.hold(p.Listener)
-		g.tasks.Go(func() { g.accept(p) })
+		context.AfterFunc(g.ctx, func() { _ = p.Listener.Close() })
+		g.start(func() { g.accept(p) })
 	} else {
-		g.hold(p.Socket)
-		g.tasks.Go(func() { g.gather(p) })
+		context.AfterFunc(g.ctx, func() { _ = p.Socket.Close() })
+		g.start(func() { g.gather(p) })
 	}
 	return nil
 }
 
+// owner pays for what comes in.
+func (p Publish) owner() owner {
+	host, _, err := net.SplitHostPort(p.To)
+	if err != nil {
+		return owner(p.To)
+	}
+	return owner(host)
+}
+
 // accept carries connections of the world to a guest.
 func (g *Gateway) accept(p Publish) {
-	defer g.drop(p.Listener)
 	for {
 		outside, err := p.Listener.Accept()
 		if err != nil {
@@ -64,19 +76,27 @@ func (g *Gateway) accept(p Publish) {
 			}
 			return
 		}
-		entered := g.enter(&g.connections, connectionsMax, func() {
-			inside, err := g.stack.DialContext(g.ctx, "tcp", p.To)
-			if err != nil {
-				g.counters.failed.Add(1)
-				outside.Close()
-				return
-			}
-			g.counters.connections.Add(1)
-			g.join(inside, outside)
-		})
-		if !entered {
-			outside.Close()
+		g.receive(p, outside)
+	}
+}
+
+// receive carries one connection of the world to a guest. The host has accepted it
+// already: what the guest refuses is reset.
+func (g *Gateway) receive(p Publish, outside net.Conn) {
+	resetAtDeath(outside)
+	entered := g.enter(g.connections, p.owner(), func(ctx context.Context) {
+		opening, cancel := context.WithTimeout(ctx, dialMax)
+		defer cancel()
+		inside, err := g.stack.DialContext(opening, "tcp", p.To)
+		if err != nil {
+			g.counters.failed.Add(1)
+			reset(outside)
+			return
 		}
+		g.join(ctx, inside.(*client.TCPConn), outside)
+	})
+	if !entered {
+		reset(outside)
 	}
 }
 
@@ -90,7 +110,6 @@ func temporary(err error) bool {
 // gather carries datagrams of the world to a guest, over a connection of the stack for
 // each sender.
 func (g *Gateway) gather(p Publish) {
-	defer g.drop(p.Socket)
 	var mu sync.Mutex // guards senders; a leaf
 	senders := make(map[string]*sender)
 	for buffer := make([]byte, datagramMax); ; {
@@ -111,8 +130,8 @@ func (g *Gateway) gather(p Publish) {
 			mu.Lock()
 			senders[from.String()] = s
 			mu.Unlock()
-			entered := g.enter(&g.pairs, pairsMax, func() {
-				s.answer(g, p.Socket, from)
+			entered := g.enter(g.pairs, p.owner(), func(ctx context.Context) {
+				s.answer(ctx, p.Socket, from)
 				mu.Lock()
 				delete(senders, from.String())
 				mu.Unlock()
@@ -140,11 +159,9 @@ type sender struct {
 }
 
 // answer carries a guest's datagrams back until none has gone either way for udpIdle.
-func (s *sender) answer(g *Gateway, socket net.PacketConn, to net.Addr) {
-	defer g.drop(s.inside)
-	if !g.hold(s.inside) {
-		return
-	}
+func (s *sender) answer(ctx context.Context, socket net.PacketConn, to net.Addr) {
+	defer s.inside.Close()
+	defer closeWith(ctx, s.inside)()
 	for buffer := make([]byte, datagramMax); ; {
 		s.inside.SetReadDeadline(time.Unix(0, s.last.Load()).Add(udpIdle))
 		n, err := s.inside.Read(buffer)

@@ -1,20 +1,23 @@
 package nat
 
 import (
+	"cmp"
+	"context"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/quintet-os/quintet/network/client"
 )
 
 // datagramMax is the largest payload of UDP.
 const datagramMax = 65535
 
 // pair carries the datagrams between a guest and somebody in the world.
-func (g *Gateway) pair(from, to netip.AddrPort, take func() (net.Conn, error)) bool {
+func (g *Gateway) pair(from, to netip.AddrPort, take func() (*client.UDPConn, error)) bool {
 	if g.asksNames(to) {
-		return g.answerDatagrams(take)
+		return g.answerDatagrams(from, take)
 	}
 	target, ok := g.target(to)
 	if !ok {
@@ -30,31 +33,30 @@ func (g *Gateway) pair(from, to netip.AddrPort, take func() (net.Conn, error)) b
 	if target.Port() == dnsPort {
 		idle = dnsIdle
 	}
-	entered := g.enter(&g.pairs, pairsMax, func() {
-		outside, err := g.dial("udp", target)
-		if err != nil {
-			inside.Close()
-			return
+	entered := g.enter(g.pairs, ownerOf(from.Addr()), func(ctx context.Context) {
+		outside, err := g.dial(ctx, "udp", target)
+		if err == nil {
+			g.counters.pairs.Add(1)
+			err = exchange(ctx, inside, outside, idle)
+		} else {
+			_ = inside.Close()
 		}
-		g.counters.pairs.Add(1)
-		g.exchange(inside, outside, idle)
+		g.stack.FailDatagram(from, to, err)
 	})
 	if !entered {
-		inside.Close()
+		_ = inside.Close()
 	}
 	return entered
 }
 
-// exchange carries datagrams between two connections until none has come for idle.
-func (g *Gateway) exchange(a, b net.Conn, idle time.Duration) {
-	defer g.drop(a)
-	defer g.drop(b)
-	if !g.hold(a) || !g.hold(b) {
-		return
-	}
+// exchange carries datagrams between a guest and the world until none has come for idle,
+// or ctx ends, and closes both. It returns the error of the world's end, if it has one.
+func exchange(ctx context.Context, inside, outside net.Conn, idle time.Duration) error {
+	defer closeWith(ctx, inside)()
+	defer closeWith(ctx, outside)()
 	var last atomic.Int64 // when a datagram came, of either way
 	start := time.Now()
-	carry := func(to, from net.Conn) {
+	carry := func(to, from net.Conn) error {
 		defer to.Close()
 		defer from.Close()
 		for buffer := make([]byte, datagramMax); ; {
@@ -64,16 +66,24 @@ func (g *Gateway) exchange(a, b net.Conn, idle time.Duration) {
 				if timeout, ok := err.(net.Error); ok && timeout.Timeout() && time.Since(start)-time.Duration(last.Load()) < idle {
 					continue // the other way was busy
 				}
-				return
+				return ofWorld(from == outside, err)
 			}
 			last.Store(int64(time.Since(start)))
 			if _, err := to.Write(buffer[:n]); err != nil {
-				return
+				return ofWorld(to == outside, err)
 			}
 		}
 	}
-	var ways sync.WaitGroup
-	ways.Go(func() { carry(a, b) })
-	ways.Go(func() { carry(b, a) })
-	ways.Wait()
+	back := make(chan error, 1)
+	go func() { back <- carry(inside, outside) }()
+	there := carry(outside, inside)
+	return cmp.Or(<-back, there)
+}
+
+// ofWorld is err if it is the world's.
+func ofWorld(is bool, err error) error {
+	if is {
+		return err
+	}
+	return nil
 }

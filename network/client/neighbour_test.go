@@ -1,9 +1,9 @@
 package client_test
 
 import (
-	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/quintet-os/quintet/network"
@@ -22,15 +22,15 @@ func TestRouterClaimsNobodysAddress(t *testing.T) {
 	}
 	cfg := networktest.StackConfig(host)
 	cfg.Forward = &client.Forwarder{
-		TCP:  func(_, _ netip.AddrPort, _ func() (net.Conn, error)) {},
-		UDP:  func(_, _ netip.AddrPort, _ func() (net.Conn, error)) bool { return false },
+		TCP:  func(o *client.Opening) { o.Fail(syscall.ECONNREFUSED) },
+		UDP:  func(_, _ netip.AddrPort, _ func() (*client.UDPConn, error)) bool { return false },
 		Echo: func(_, _ netip.Addr, _, _ uint16, _ []byte, _ func([]byte) error) {},
 	}
 	router, err := client.NewStack(port, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer router.Close()
+	defer router.Abort()
 	a, b := r.Stack(2), r.Stack(3)
 	r.Serve()
 	l, err := b.Listen("tcp", ":7")

@@ -51,6 +51,9 @@ type Config struct {
 	// Resolvers are asked, over the stack itself, about all other names; none: there
 	// are no others.
 	Resolvers []netip.AddrPort
+	// BufferBytes are the most that a socket's receive and send buffers hold, each; 0 for
+	// 8 and 6 MiB.
+	BufferBytes int
 	// Forward makes the stack a router; nil for a host.
 	Forward *Forwarder
 }
@@ -133,6 +136,10 @@ func (s *Stack) setOptions() error {
 	sack, recovery, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPRecovery(0), tcpip.TCPModerateReceiveBufferOption(true)
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: socketMin, Default: receiveDefault, Max: receiveMax}
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: socketMin, Default: sendDefault, Max: sendMax}
+	if n := s.cfg.BufferBytes; n > 0 {
+		receive.Default, receive.Max = min(receive.Default, n), n
+		send.Default, send.Max = min(send.Default, n), n
+	}
 	for name, option := range map[string]tcpip.SettableTransportProtocolOption{
 		"SACK": &sack, "loss recovery": &recovery, "receive buffer moderation": &moderate,
 		"receive buffers": &receive, "send buffers": &send,
