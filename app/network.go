@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/dns"
 )
 
 // Network is a port of a network of the system with a TCP/IP stack of this process
@@ -117,19 +117,19 @@ func (p *Port) open(ctx context.Context, o *networkOptions) error {
 	return errors.Join(err, failed)
 }
 
-// Lookup returns the addresses of a domain of the network, none if it has no such
-// domain.
-func (p *Port) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+// Lookup returns what the network says of a name: the addresses of its domains, and the
+// names of addresses of its own (see dns.Reverse).
+func (p *Port) Lookup(ctx context.Context, name string) (dns.Entry, error) {
 	m, err := p.app.broker.Ask(ctx, &broker.Resolve{Network: p.network, Name: name})
 	if err != nil {
-		return nil, err
+		return dns.Entry{}, err
 	}
 	resolved, ok := m.Body.(*broker.Resolved)
 	if !ok {
 		m.CloseFDs()
-		return nil, fmt.Errorf("%w: not an answer to resolve", broker.ErrMalformed)
+		return dns.Entry{}, fmt.Errorf("%w: not an answer to resolve", broker.ErrMalformed)
 	}
-	return resolved.Addresses, nil
+	return dns.Entry{Own: resolved.Own, Addresses: resolved.Addresses, Names: resolved.Names}, nil
 }
 
 // Close ends the session. It waits until the server has let go of its memory.

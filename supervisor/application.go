@@ -177,6 +177,10 @@ func (a *application) handle(m *broker.Message) error {
 			a.uplink.degraded = body.Degraded
 			return nil
 		}
+	case *broker.AskResolvers:
+		if a.uplink != nil {
+			return a.tellResolvers(m.Ref)
+		}
 	case *broker.Resolve:
 		return a.resolve(m.Ref, body)
 	}

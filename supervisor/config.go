@@ -17,6 +17,9 @@ type Config struct {
 	// `quintet restart`.
 	Binary   string
 	Topology *topology.Topology
+	// ResolvConf is where the host keeps its resolvers; empty: /etc/resolv.conf. User
+	// uplinks without resolvers of their own follow it.
+	ResolvConf string
 }
 
 // right is what an application may do with a volume.

@@ -151,13 +151,14 @@ func (a *application) open(m *broker.Message, g ipc.Geometry, to *admission) (er
 	return nil
 }
 
-// resolve answers with the addresses of a domain.
+// resolve answers what a network says of a name.
 func (a *application) resolve(ref uint64, r *broker.Resolve) error {
 	f, err := a.fabric(r.Network)
 	if err != nil {
 		return err
 	}
-	a.reply(ref, &broker.Resolved{Addresses: f.resolve(r.Name)})
+	answer := f.resolve(r.Name)
+	a.reply(ref, &answer)
 	return nil
 }
 

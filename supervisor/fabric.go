@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/network"
@@ -34,6 +33,7 @@ type fabric struct {
 	homes  map[netip.Addr]bool    // all of them
 	search []netip.Addr           // assigned last, in each subnet
 	leases map[network.MAC]*lease // of ports that are to be
+	turn   int                    // counts what was resolved
 }
 
 // port is a session with a network server, as the supervisor sees it.
@@ -175,8 +175,6 @@ func (f *fabric) ways() (gateways []netip.Addr, resolvers []netip.AddrPort) {
 	return gateways, resolvers
 }
 
-const dnsPort = 53
-
 // joinUplink makes the port of an uplink.
 func (f *fabric) joinUplink(u *topology.Uplink) (*port, error) {
 	p := &port{fabric: f, name: u.Name, capturing: -1}
@@ -259,20 +257,6 @@ func (f *fabric) user() *topology.Uplink {
 		}
 	}
 	return nil
-}
-
-// resolve returns the addresses of a domain: of all its ports. Names may end with
-// that of the network.
-func (f *fabric) resolve(name string) []netip.Addr {
-	name = strings.TrimSuffix(strings.ToLower(strings.TrimSuffix(name, ".")), "."+strings.ToLower(f.Name))
-	var found []netip.Addr
-	for p := range f.ports {
-		if strings.ToLower(p.name) == name {
-			found = append(found, p.config.Addresses...)
-		}
-	}
-	slices.SortFunc(found, netip.Addr.Compare)
-	return found
 }
 
 // takeRow finds a free row of the table of counters.

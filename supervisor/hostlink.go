@@ -1,14 +1,11 @@
 package supervisor
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
-	"strings"
 	"syscall"
 
 	"github.com/quintet-os/quintet/internal/netns"
@@ -147,26 +144,3 @@ func listenOnHost(p topology.Publish) (*os.File, error) {
 	defer socket.Close()
 	return socket.(filer).File()
 }
-
-// hostResolvers are those of /etc/resolv.conf, which the uplink cannot read.
-func hostResolvers() []netip.AddrPort {
-	f, err := os.Open("/etc/resolv.conf")
-	if err != nil {
-		return nil // no resolver: only the names of domains are known
-	}
-	defer f.Close()
-	var found []netip.AddrPort
-	for lines := bufio.NewScanner(f); lines.Scan() && len(found) < resolversMax; {
-		words := strings.Fields(lines.Text())
-		if len(words) < 2 || words[0] != "nameserver" {
-			continue
-		}
-		if a, err := netip.ParseAddr(words[1]); err == nil {
-			found = append(found, netip.AddrPortFrom(a, dnsPort))
-		}
-	}
-	return found
-}
-
-// resolversMax is how many the C library's resolver reads (MAXNS).
-const resolversMax = 3

@@ -62,9 +62,6 @@ type uplink struct {
 func (u *uplink) prepare(t *topology.Topology) error {
 	config := UplinkConfig{Uplink: u.Uplink}
 	if u.Kind == topology.User {
-		if len(config.Resolvers) == 0 {
-			config.Resolvers = hostResolvers()
-		}
 		for _, p := range t.Ports {
 			for _, each := range p.Publish {
 				if p.Network != u.Network {

@@ -5,13 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/quintet-os/quintet/app"
 	"github.com/quintet-os/quintet/gateway/nat"
 	gateway "github.com/quintet-os/quintet/gateway/uplink"
 	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/network/dns"
 	"github.com/quintet-os/quintet/network/link/pump"
 	"github.com/quintet-os/quintet/supervisor"
 	"github.com/quintet-os/quintet/supervisor/topology"
@@ -42,7 +46,7 @@ func uplink(conn *broker.Conn, degraded []string) error {
 		cancel()
 	}()
 	if config.Kind == topology.User {
-		return carry(ctx, &config, port)
+		return carry(ctx, &config, a, port)
 	}
 	l, err := gateway.Open(&config.Uplink, port.Interface.MTU, supervisor.UplinkFD+1)
 	if err != nil {
@@ -57,14 +61,14 @@ func uplink(conn *broker.Conn, degraded []string) error {
 }
 
 // carry runs a user uplink.
-func carry(ctx context.Context, config *supervisor.UplinkConfig, port *app.Port) error {
+func carry(ctx context.Context, config *supervisor.UplinkConfig, a *app.App, port *app.Port) error {
 	published, err := publish(config)
 	if err != nil {
 		return err
 	}
 	i := &port.Interface
 	g, err := nat.New(nat.Config{Port: port.Port, MAC: i.MAC, MTU: i.MTU, Addresses: i.Addresses,
-		Resolvers: config.Resolvers, Names: port.Lookup, Publish: published, Memory: config.Memory})
+		Resolvers: resolvers(a.Broker(), config.Resolvers), Names: port.Lookup, Publish: published, Memory: config.Memory})
 	if err != nil {
 		return err
 	}
@@ -73,6 +77,32 @@ func carry(ctx context.Context, config *supervisor.UplinkConfig, port *app.Port)
 	case <-g.Ended():
 	}
 	return g.Close()
+}
+
+// resolversAge is how old what is known of the host's resolvers may be.
+const resolversAge = 5 * time.Second
+
+// resolvers are those of the topology, or those that the host has at the time.
+func resolvers(supervisor *broker.Client, fixed []netip.AddrPort) dns.Resolvers {
+	if len(fixed) > 0 {
+		return dns.Fixed(fixed...)
+	}
+	var mu sync.Mutex // guards the following; held while the supervisor is asked
+	var known []netip.AddrPort
+	var until time.Time
+	return func(ctx context.Context) []netip.AddrPort {
+		mu.Lock()
+		defer mu.Unlock()
+		if time.Now().Before(until) {
+			return known
+		}
+		m, err := supervisor.Ask(ctx, &broker.AskResolvers{})
+		if now, ok := m.Body.(*broker.HostResolvers); ok && err == nil {
+			known = now.Addresses
+		} // else those that are known, for now
+		until = time.Now().Add(resolversAge)
+		return known
+	}
 }
 
 // publish takes over the sockets that listen already.

@@ -44,9 +44,8 @@ type Config struct {
 	// 53 of Addresses, by UDP and TCP. With nil, what guests send there goes to the
 	// first of Resolvers as it is.
 	Names dns.Names
-	// Resolvers are asked about other names, the first that answers. None: there are
-	// no other names.
-	Resolvers []netip.AddrPort
+	// Resolvers are asked about other names; nil: there are none.
+	Resolvers dns.Resolvers
 	// Publish are ports of the host that lead to guests.
 	Publish []Publish
 	// Memory is what the process may use, bytes: it bounds connections and their
@@ -104,7 +103,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	if cfg.Names != nil {
 		g.names = &dns.Answerer{Names: cfg.Names}
-		if len(cfg.Resolvers) > 0 {
+		if cfg.Resolvers != nil {
 			g.names.Forward = dns.Exchange(g.cfg.Dial, cfg.Resolvers)
 		}
 	}
@@ -189,8 +188,10 @@ func (g *Gateway) start(task func()) bool {
 func (g *Gateway) target(to netip.AddrPort) (netip.AddrPort, bool) {
 	a := to.Addr().Unmap()
 	if g.own[a] {
-		if to.Port() == dnsPort && len(g.cfg.Resolvers) > 0 {
-			return g.cfg.Resolvers[0], true
+		if to.Port() == dnsPort && g.cfg.Resolvers != nil {
+			if all := g.cfg.Resolvers(g.ctx); len(all) > 0 {
+				return all[0], true
+			}
 		}
 		return netip.AddrPort{}, false
 	}

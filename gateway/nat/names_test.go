@@ -19,7 +19,7 @@ func TestResolverIsPort53OfTheGateway(t *testing.T) {
 	defer resolver.Close()
 	go echoPackets(resolver)
 	s := start(t, func(c *nat.Config) {
-		c.Resolvers = []netip.AddrPort{resolver.LocalAddr().(*net.UDPAddr).AddrPort()}
+		c.Resolvers = dns.Fixed(resolver.LocalAddr().(*net.UDPAddr).AddrPort())
 	})
 	for _, ip := range s.own {
 		ask(t, s.guest, netip.AddrPortFrom(ip, 53).String(), "a question")
@@ -31,11 +31,11 @@ func TestResolverIsPort53OfTheGateway(t *testing.T) {
 func TestNames(t *testing.T) {
 	inside, outside := netip.MustParseAddr("10.0.0.77"), netip.MustParseAddr("192.0.2.77")
 	known := func(name string, a netip.Addr) dns.Names {
-		return func(_ context.Context, asked string) ([]netip.Addr, error) {
+		return func(_ context.Context, asked string) (dns.Entry, error) {
 			if asked == name {
-				return []netip.Addr{a}, nil
+				return dns.Entry{Own: true, Addresses: []netip.Addr{a}}, nil
 			}
-			return nil, nil
+			return dns.Entry{}, nil
 		}
 	}
 	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -55,7 +55,7 @@ func TestNames(t *testing.T) {
 	}()
 	s := start(t, func(c *nat.Config) {
 		c.Names = known("web", inside)
-		c.Resolvers = []netip.AddrPort{socket.LocalAddr().(*net.UDPAddr).AddrPort()}
+		c.Resolvers = dns.Fixed(socket.LocalAddr().(*net.UDPAddr).AddrPort())
 	})
 	for _, ip := range s.own {
 		for _, network := range []string{"udp", "tcp"} {

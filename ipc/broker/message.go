@@ -41,8 +41,9 @@ type (
 		Interface json.RawMessage `json:"interface,omitempty"` // network.Interface
 		Failed    string          `json:"failed,omitempty"`
 	}
-	// Resolve asks for the addresses of a domain in a network to which the
-	// application has a right.
+	// AskResolvers asks, as an uplink, who resolves names for the host now.
+	AskResolvers struct{}
+	// Resolve asks what a network to which the application has a right says of a name.
 	Resolve struct {
 		Network string `json:"network"`
 		Name    string `json:"name"`
@@ -80,9 +81,17 @@ type (
 		// network.Interface.
 		Terms json.RawMessage `json:"terms,omitempty"`
 	}
-	// Resolved answers Resolve; without addresses, the network has no such domain.
+	// Resolved answers Resolve: whether the name is the network's own, the addresses of
+	// the domain of that name, and the names of the domain that has the address that it
+	// is the name of.
 	Resolved struct {
+		Own       bool         `json:"own,omitempty"`
 		Addresses []netip.Addr `json:"addresses,omitempty"`
+		Names     []string     `json:"names,omitempty"`
+	}
+	// HostResolvers answers AskResolvers.
+	HostResolvers struct {
+		Addresses []netip.AddrPort `json:"addresses,omitempty"`
 	}
 	// Granted answers Grant: the server has mapped the region.
 	Granted struct{}
@@ -231,19 +240,21 @@ var forms = map[Kind]form{
 	"close":     {func() Body { return new(Close) }, 0},
 	"control":   {func() Body { return new(Control) }, 0},
 	"resolve":   {func() Body { return new(Resolve) }, 0},
+	"resolvers": {func() Body { return new(AskResolvers) }, 0},
 	"leased":    {func() Body { return new(Leased) }, 0},
 	"capturing": {func() Body { return new(Capturing) }, 1},
 
-	"welcome":   {func() Body { return new(Welcome) }, 0},
-	"connected": {func() Body { return new(Connected) }, 2},
-	"granted":   {func() Body { return new(Granted) }, 0},
-	"closed":    {func() Body { return new(Closed) }, 0},
-	"report":    {func() Body { return new(Report) }, 1},
-	"resolved":  {func() Body { return new(Resolved) }, 0},
-	"ended":     {func() Body { return new(Ended) }, 0},
-	"lease":     {func() Body { return new(Lease) }, 0},
-	"release":   {func() Body { return new(Release) }, 0},
-	"refused":   {func() Body { return new(Refused) }, 0},
+	"welcome":        {func() Body { return new(Welcome) }, 0},
+	"connected":      {func() Body { return new(Connected) }, 2},
+	"granted":        {func() Body { return new(Granted) }, 0},
+	"closed":         {func() Body { return new(Closed) }, 0},
+	"report":         {func() Body { return new(Report) }, 1},
+	"resolved":       {func() Body { return new(Resolved) }, 0},
+	"host-resolvers": {func() Body { return new(HostResolvers) }, 0},
+	"ended":          {func() Body { return new(Ended) }, 0},
+	"lease":          {func() Body { return new(Lease) }, 0},
+	"release":        {func() Body { return new(Release) }, 0},
+	"refused":        {func() Body { return new(Refused) }, 0},
 
 	"status":   {func() Body { return new(Status) }, 1},
 	"volume":   {func() Body { return new(Volume) }, 1},
@@ -274,6 +285,8 @@ func (*Lease) kind() Kind         { return "lease" }
 func (*Release) kind() Kind       { return "release" }
 func (*Capturing) kind() Kind     { return "capturing" }
 func (*Resolve) kind() Kind       { return "resolve" }
+func (*AskResolvers) kind() Kind  { return "resolvers" }
+func (*HostResolvers) kind() Kind { return "host-resolvers" }
 func (*Welcome) kind() Kind       { return "welcome" }
 func (*Resolved) kind() Kind      { return "resolved" }
 func (*Connected) kind() Kind     { return "connected" }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/dns"
 	"github.com/quintet-os/quintet/network/networktest"
 )
 
@@ -60,7 +61,9 @@ func TestFallback(t *testing.T) {
 	}
 	cfg := networktest.StackConfig(host)
 	nobody, somebody := networktest.Host(3).Addresses, networktest.Host(2).Addresses
-	cfg.Names = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{nobody[1], somebody[0]}, nil }
+	cfg.Names = func(context.Context, string) (dns.Entry, error) {
+		return dns.Entry{Own: true, Addresses: []netip.Addr{nobody[1], somebody[0]}}, nil
+	}
 	s, err := client.NewStack(port, cfg)
 	if err != nil {
 		t.Fatal(err)

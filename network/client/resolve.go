@@ -15,7 +15,7 @@ import (
 func (s *Stack) newResolver() *net.Resolver {
 	answerer := &dns.Answerer{Names: s.cfg.Names}
 	if len(s.cfg.Resolvers) > 0 {
-		answerer.Forward = dns.Exchange(s.DialContext, s.cfg.Resolvers)
+		answerer.Forward = dns.Exchange(s.DialContext, dns.Fixed(s.cfg.Resolvers...))
 	}
 	return &net.Resolver{PreferGo: true, Dial: answerer.Dial}
 }
@@ -36,10 +36,11 @@ func (s *Stack) LookupNetIP(ctx context.Context, name string) ([]netip.Addr, err
 	if own := s.self(); name == "localhost" && own != nil {
 		return own, nil
 	}
-	if ips, err := s.cfg.Names.Lookup(ctx, name); err != nil || len(ips) > 0 {
-		return ips, err
+	e, err := s.cfg.Names.Lookup(ctx, name)
+	if err != nil || len(e.Addresses) > 0 {
+		return e.Addresses, err
 	}
-	if len(s.cfg.Resolvers) == 0 {
+	if e.Own || len(s.cfg.Resolvers) == 0 {
 		return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 	}
 	ips, err := s.resolver.LookupNetIP(ctx, "ip", strings.TrimSuffix(name, ".")+".")

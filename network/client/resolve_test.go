@@ -15,11 +15,11 @@ import (
 
 // known are the names of a network with one domain.
 func known(name string, a ...netip.Addr) dns.Names {
-	return func(_ context.Context, asked string) ([]netip.Addr, error) {
+	return func(_ context.Context, asked string) (dns.Entry, error) {
 		if asked == name {
-			return a, nil
+			return dns.Entry{Own: true, Addresses: a}, nil
 		}
-		return nil, nil
+		return dns.Entry{}, nil
 	}
 }
 
@@ -113,10 +113,10 @@ func TestLookupEnds(t *testing.T) {
 	rig := networktest.New(t)
 	asked := make(chan struct{}, 16)
 	a := named(t, rig, 1, nil, netip.AddrPortFrom(networktest.Host(2).Addresses[0], 53))
-	serveNames(t, rig.Stack(2), func(ctx context.Context, _ string) ([]netip.Addr, error) {
+	serveNames(t, rig.Stack(2), func(ctx context.Context, _ string) (dns.Entry, error) {
 		asked <- struct{}{}
 		<-t.Context().Done()
-		return nil, ctx.Err()
+		return dns.Entry{}, ctx.Err()
 	})
 	rig.Serve()
 	ctx, cancel := context.WithCancel(t.Context())

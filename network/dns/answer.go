@@ -27,14 +27,26 @@ const (
 	rcodeBADVER = 16 // RFC 6891, 9
 )
 
-// Names returns the addresses of a domain of the network, given its name in lower case
-// without a dot at the end; none and no error if there is no such domain.
-type Names func(ctx context.Context, name string) ([]netip.Addr, error)
+// Entry is what a network says of a name.
+type Entry struct {
+	// Own: the name is the network's to give, whether or not there is anybody of it now,
+	// and nobody else is asked about it.
+	Own bool
+	// Addresses of the domain of that name.
+	Addresses []netip.Addr
+	// Names of the domain whose address it is the name of (see Reverse), without a dot
+	// at the end.
+	Names []string
+}
+
+// Names returns what a network says of a name, which is in lower case and without a dot
+// at the end.
+type Names func(ctx context.Context, name string) (Entry, error)
 
 // Lookup is n for a name as a user may write it; a nil n knows none.
-func (n Names) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+func (n Names) Lookup(ctx context.Context, name string) (Entry, error) {
 	if n == nil {
-		return nil, nil
+		return Entry{}, nil
 	}
 	return n(ctx, strings.ToLower(strings.TrimSuffix(name, ".")))
 }
@@ -71,14 +83,14 @@ func (a *Answerer) Answer(ctx context.Context, message []byte) []byte {
 	case rcode != dnsmessage.RCodeSuccess:
 		return q.reply(rcode, false, nil)
 	}
-	addresses, err := a.lookup(ctx, &q)
+	e, err := a.lookup(ctx, &q)
 	switch {
 	case err != nil:
 		return q.reply(dnsmessage.RCodeServerFailure, false, nil)
-	case len(addresses) > 0:
-		return q.reply(dnsmessage.RCodeSuccess, true, addresses)
-	case a.Forward == nil:
-		return q.reply(dnsmessage.RCodeNameError, false, nil)
+	case len(e.Addresses)+len(e.Names) > 0:
+		return q.reply(dnsmessage.RCodeSuccess, true, &e)
+	case e.Own || a.Forward == nil:
+		return q.reply(dnsmessage.RCodeNameError, e.Own, nil)
 	}
 	reply, err := a.Forward(ctx, message)
 	if err != nil || len(reply) > messageBytesMax || !q.answeredBy(reply) {
@@ -99,13 +111,15 @@ func (a *Answerer) AnswerDatagram(ctx context.Context, message []byte) []byte {
 	return q.reply(dnsmessage.RCode(reply[3]&0xf), reply[2]&4 != 0, nil)
 }
 
-// lookup returns the addresses of the domain that is asked about, of any family.
-func (a *Answerer) lookup(ctx context.Context, q *query) ([]netip.Addr, error) {
+// lookup returns what the network says of the name that is asked about.
+func (a *Answerer) lookup(ctx context.Context, q *query) (Entry, error) {
 	if q.question.Class != dnsmessage.ClassINET && q.question.Class != dnsmessage.ClassANY {
-		return nil, nil
+		return Entry{}, nil
 	}
-	addresses, err := a.Names.Lookup(ctx, q.question.Name.String())
-	return addresses[:min(len(addresses), addressesMax)], err
+	e, err := a.Names.Lookup(ctx, q.question.Name.String())
+	e.Addresses = e.Addresses[:min(len(e.Addresses), addressesMax)]
+	e.Names = e.Names[:min(len(e.Names), addressesMax)]
+	return e, err
 }
 
 // parse returns the query in a message, and how it is to be refused if it is not
@@ -171,8 +185,11 @@ func (q *query) answeredBy(reply []byte) bool {
 		strings.EqualFold(got.Name.String(), q.question.Name.String())
 }
 
-// reply builds an answer of our own: those of the addresses that were asked for.
-func (q *query) reply(rcode dnsmessage.RCode, known bool, addresses []netip.Addr) []byte {
+// reply builds an answer of our own: what was asked for of an entry, which may be nil.
+func (q *query) reply(rcode dnsmessage.RCode, known bool, e *Entry) []byte {
+	if e == nil {
+		e = new(Entry)
+	}
 	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{ID: q.header.ID, Response: true, OpCode: q.header.OpCode, RCode: rcode & 0xf,
 		RecursionDesired: q.header.RecursionDesired, RecursionAvailable: true, Authoritative: known, Truncated: q.header.Truncated})
 	b.EnableCompression()
@@ -183,12 +200,17 @@ func (q *query) reply(rcode dnsmessage.RCode, known bool, addresses []netip.Addr
 	}
 	_ = b.StartAnswers()
 	h := dnsmessage.ResourceHeader{Name: q.question.Name, Class: dnsmessage.ClassINET, TTL: ttlSeconds}
-	for _, a := range addresses {
+	for _, a := range e.Addresses {
 		switch a = a.Unmap(); {
 		case a.Is4() && q.asksFor(dnsmessage.TypeA):
 			_ = b.AResource(h, dnsmessage.AResource{A: a.As4()})
 		case a.Is6() && q.asksFor(dnsmessage.TypeAAAA):
 			_ = b.AAAAResource(h, dnsmessage.AAAAResource{AAAA: a.As16()})
+		}
+	}
+	for _, name := range e.Names {
+		if ptr, err := dnsmessage.NewName(name + "."); err == nil && q.asksFor(dnsmessage.TypePTR) {
+			_ = b.PTRResource(h, dnsmessage.PTRResource{PTR: ptr})
 		}
 	}
 	if q.edns {

@@ -24,22 +24,20 @@ var (
 var errNames = errors.New("the names cannot be had")
 
 // names knows web, which has both families, four, which has one, and many.
-func names(_ context.Context, name string) ([]netip.Addr, error) {
+func names(_ context.Context, name string) (e dns.Entry, err error) {
 	switch name {
 	case "web":
-		return []netip.Addr{web4, web6}, nil
+		e.Addresses = []netip.Addr{web4, web6}
 	case "four":
-		return []netip.Addr{web4}, nil
+		e.Addresses = []netip.Addr{web4}
 	case "many":
-		var all []netip.Addr
 		for i := range 64 {
-			all = append(all, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
+			e.Addresses = append(e.Addresses, netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}))
 		}
-		return all, nil
 	case "broken":
-		return nil, errNames
+		return e, errNames
 	}
-	return nil, nil
+	return e, nil
 }
 
 // ask packs a query.
@@ -160,8 +158,8 @@ func TestOtherNamesAreForwarded(t *testing.T) {
 		return (&dns.Answerer{Names: names}).Answer(t.Context(), query), nil
 	}
 	a := &dns.Answerer{
-		Names: func(_ context.Context, name string) ([]netip.Addr, error) {
-			return map[string][]netip.Addr{"inside": {web4}}[name], nil
+		Names: func(_ context.Context, name string) (dns.Entry, error) {
+			return map[string]dns.Entry{"inside": {Addresses: []netip.Addr{web4}}}[name], nil
 		},
 		Forward: func(_ context.Context, query []byte) ([]byte, error) {
 			asked = append(asked, query)

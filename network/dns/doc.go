@@ -7,7 +7,8 @@
 //
 // # Invariants
 //
-//   - A name that the network knows is never asked for outside, whatever the type.
+//   - A name that is the network's own is never asked for outside, whatever the type and
+//     whether or not there is anybody of it.
 //   - Nothing is cached: domains come and go, and answers are valid for ttlSeconds.
 //   - Whatever is asked, an answer repeats its id and is bounded in size: 64 KiB on a
 //     stream, what the asker takes in a datagram.

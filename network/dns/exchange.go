@@ -27,9 +27,18 @@ var (
 // DialFunc opens connections, as net.Dialer.DialContext does.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// Exchange returns a Forward that asks resolvers, the first that answers, by connections
-// that dial opens: datagrams, and a stream when the answer does not fit in one.
-func Exchange(dial DialFunc, resolvers []netip.AddrPort) Forward {
+// Resolvers returns those who are to be asked now, the first that answers; none: there
+// are no other names.
+type Resolvers func(ctx context.Context) []netip.AddrPort
+
+// Fixed are resolvers that are always the same.
+func Fixed(r ...netip.AddrPort) Resolvers {
+	return func(context.Context) []netip.AddrPort { return r }
+}
+
+// Exchange returns a Forward that asks resolvers by connections that dial opens:
+// datagrams, and a stream when the answer does not fit in one.
+func Exchange(dial DialFunc, resolvers Resolvers) Forward {
 	return func(ctx context.Context, message []byte) ([]byte, error) {
 		q, refusal, ok := parse(message)
 		if !ok || refusal != dnsmessage.RCodeSuccess {
@@ -38,8 +47,9 @@ func Exchange(dial DialFunc, resolvers []netip.AddrPort) Forward {
 		ctx, cancel := context.WithTimeout(ctx, exchangeMax)
 		defer cancel()
 		failure, refused := errNoResolver, []byte(nil)
+		all := resolvers(ctx)
 		for range rounds {
-			for _, r := range resolvers {
+			for _, r := range all {
 				reply, err := q.ask(ctx, dial, r, message)
 				if err == nil && useful(reply) {
 					return reply, nil

@@ -118,7 +118,7 @@ func TestExchange(t *testing.T) {
 			for _, r := range c.resolvers {
 				at = append(at, r.start(t))
 			}
-			got, err := dns.Exchange(new(net.Dialer).DialContext, at)(t.Context(), c.query)
+			got, err := dns.Exchange(new(net.Dialer).DialContext, dns.Fixed(at...))(t.Context(), c.query)
 			if !bytes.Equal(got, c.want) || (err != nil) != (c.want == nil) {
 				t.Errorf("got %x, %v\nwant %x", got, err, c.want)
 			}
@@ -142,7 +142,7 @@ func TestExchangeEnds(t *testing.T) {
 	socket.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &resolver{datagrams: func([]byte) [][]byte { cancel(); return nil }}
-	if got, err := dns.Exchange(new(net.Dialer).DialContext, []netip.AddrPort{nobody, r.start(t)})(ctx, ask(t, "web.", dnsmessage.TypeA, nil)); err == nil {
+	if got, err := dns.Exchange(new(net.Dialer).DialContext, dns.Fixed(nobody, r.start(t)))(ctx, ask(t, "web.", dnsmessage.TypeA, nil)); err == nil {
 		t.Errorf("got %x of nobody", got)
 	}
 	if r.asked.Load() != 1 {
