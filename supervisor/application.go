@@ -287,7 +287,7 @@ func (a *application) leave() {
 			if s.dropping == nil {
 				s.end(a.forget)
 			} else {
-				s.dropped = a.forget
+				s.dropping.told = a.forget
 			}
 		}
 		a.gone = true

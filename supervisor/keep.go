@@ -33,9 +33,11 @@ type session struct {
 	client, segment, doorbell int
 	regions                   map[int]*region
 	failed                    string // why the server ended it
-	// dropping are the processes that have yet to let go of an ended session.
-	dropping map[*process]bool
-	dropped  func() // called when the last one has
+	// holders are the processes that have been handed the session. used tells whether
+	// one of them has served it, so that a device may write to its memory.
+	holders  map[*process]bool
+	used     bool
+	dropping *ending // nil unless the session ends
 }
 
 // region is granted payload memory.
@@ -63,7 +65,7 @@ func newSession(id uint64, g ipc.Geometry, clientFD int) (s *session, readOnlyFD
 	}
 	s = &session{
 		id: id, geometry: g, client: clientFD, segment: -1, doorbell: -1,
-		regions: make(map[int]*region),
+		regions: make(map[int]*region), holders: make(map[*process]bool),
 	}
 	fail := func(err error) (*session, int, error) {
 		s.close()
@@ -133,6 +135,8 @@ func (s *session) grant(g *broker.Grant, fd int) (*region, error) {
 
 // offer hands the session and its regions to a process. Supervisor.mu is held.
 func (s *session) offer(p *process) {
+	s.holders[p] = true
+	s.used = s.used || p == s.server.active
 	p.send(&broker.Session{
 		ID: s.id, Client: s.app.name, Terms: s.terms, Geometry: s.geometry,
 	}, nil, false, s.client, s.segment, s.doorbell)
@@ -162,48 +166,6 @@ func (r *region) settle(active *process) {
 		answer := r.granted
 		r.granted = nil
 		answer()
-	}
-}
-
-// end asks every process of the server to let go of the session, and closes its
-// memory when all have: device I/O into it has then ended. Supervisor.mu is held.
-func (s *session) end(dropped func()) {
-	if s.dropping != nil {
-		return
-	}
-	s.dropping = make(map[*process]bool)
-	s.dropped = dropped
-	for _, p := range s.server.processes() {
-		s.dropping[p] = true
-		p.send(&broker.Drop{Session: s.id}, func() { s.server.sessionDropped(s, p) }, false)
-	}
-	s.finishEnd()
-}
-
-// letGo records that p no longer has the session. Supervisor.mu is held.
-func (s *session) letGo(p *process) {
-	for _, r := range s.regions {
-		delete(r.mapped, p)
-	}
-	if s.dropping != nil {
-		delete(s.dropping, p)
-		s.finishEnd()
-	}
-}
-
-func (s *session) finishEnd() {
-	if len(s.dropping) > 0 {
-		return
-	}
-	delete(s.server.sessions, s.id)
-	delete(s.app.sessions, s.id)
-	if s.port != nil {
-		s.port.leave()
-	}
-	s.close()
-	if s.dropped != nil {
-		s.dropped()
-		s.dropped = nil
 	}
 }
 

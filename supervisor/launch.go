@@ -81,7 +81,7 @@ func (s *server) launch() {
 		p.send(&broker.Counters{Bytes: network.CountersBytes}, nil, false, s.counters.segment.FD)
 	}
 	for _, session := range s.sessions {
-		if session.dropping == nil {
+		if session.dropping == nil || !session.dropping.fenced {
 			session.offer(p)
 		}
 	}
@@ -136,7 +136,7 @@ func (s *server) receive(p *process) {
 		case *broker.Active:
 			s.recovered(p, body)
 		case *broker.SessionFailed:
-			s.sessionFailed(body)
+			s.sessionFailed(p, body)
 		case *broker.Pinned:
 			s.regionPinned(body)
 		case *broker.Captured:
@@ -203,11 +203,13 @@ func (s *server) logTakeover(a *broker.Active) {
 	slog.Debug("takeover", times...)
 }
 
-func (s *server) sessionFailed(f *broker.SessionFailed) {
+// sessionFailed ends a session at the word of the process that serves it, and of no
+// other.
+func (s *server) sessionFailed(p *process, f *broker.SessionFailed) {
 	s.sup.mu.Lock()
 	defer s.sup.mu.Unlock()
 	session := s.sessions[f.Session]
-	if session == nil || session.failed != "" {
+	if p != s.active || session == nil || session.failed != "" {
 		return
 	}
 	session.failed = f.Reason
@@ -235,10 +237,4 @@ func (s *server) regionPinned(b *broker.Pinned) {
 	if s.standby != nil && session.dropping == nil {
 		session.offerPin(r, s.standby)
 	}
-}
-
-func (s *server) sessionDropped(session *session, p *process) {
-	s.sup.mu.Lock()
-	defer s.sup.mu.Unlock()
-	session.letGo(p)
 }

@@ -2,8 +2,10 @@ package supervisor
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 
+	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/network"
@@ -185,6 +187,8 @@ func (s *server) activate() {
 	s.servedBefore = s.status.served()
 	s.active.send(&broker.Activate{Generation: s.generation, Pardon: s.pardon}, nil, false)
 	for _, session := range s.sessions {
+		session.used = session.used || session.holders[s.active]
+		session.continueEnd()
 		for _, r := range session.regions {
 			r.settle(s.active)
 		}
@@ -238,11 +242,51 @@ func (s *server) stop() {
 	for len(s.processes()) > 0 || s.launching {
 		s.sup.changed.Wait()
 	}
+	s.sup.mu.Unlock()
+	s.awaitDevices(drainMax)
+	s.sup.mu.Lock()
 	for _, session := range s.sessions {
 		if err := session.revoke(ipc.ReasonShutdown); err != nil {
 			slog.Error("end a session", "session", session.id, "err", err)
 		}
 		session.close()
+		session.used = false
+		if session.dropping != nil {
+			session.dropping.fenced = true
+			session.continueEnd()
+		}
 	}
 	s.status.close()
+}
+
+// awaitDevices waits until no device does anything more for the server's processes,
+// which have ended: what an orderly end leaves is nothing, what a kill leaves may
+// still be written into clients' memory. It gives up after max.
+func (s *server) awaitDevices(max time.Duration) {
+	var waiting sync.WaitGroup
+	for _, v := range s.volumes {
+		if v.memory != nil {
+			continue
+		}
+		waiting.Go(func() {
+			fd, err := v.open()
+			if err != nil {
+				return // it has gone, and does nothing
+			}
+			defer unix.CloseAll([]int{fd})
+			if err := unix.LockExclusive(fd); err != nil {
+				slog.Error("wait for a device", "volume", v.Name, "err", err)
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() {
+		waiting.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(max):
+		slog.Error("a device has not finished: it may still write to the memory of applications", "server", s.config.Name)
+	}
 }

@@ -32,6 +32,7 @@ type ServerState struct {
 	Deaths     uint64   `json:"deaths"` // of active processes
 	Hangs      uint64   `json:"hangs"`  // processes killed because they hung
 	Sessions   int      `json:"sessions"`
+	Ending     int      `json:"ending_sessions,omitempty"` // they wait for devices
 	Volumes    []string `json:"volumes,omitempty"`
 	Networks   []string `json:"networks,omitempty"`
 	Requests   uint64   `json:"requests"`
@@ -99,6 +100,11 @@ func (s *server) state() ServerState {
 		Requests: s.status.Count(broker.CountRequests), Replayed: s.status.Count(broker.CountReplayed),
 		ReadB: s.status.Count(broker.CountRead), WrittenB: s.status.Count(broker.CountWritten),
 		Errors: s.status.Count(broker.CountErrors),
+	}
+	for _, session := range s.sessions {
+		if session.dropping != nil {
+			state.Ending++
+		}
 	}
 	if s.active != nil {
 		state.PID = s.active.pid

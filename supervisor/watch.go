@@ -15,16 +15,19 @@ func (s *server) watchDeath(p *process) {
 	if wasActive {
 		s.diedAt = ended
 		s.activeDied(p)
+		for _, session := range s.sessions {
+			session.died()
+		}
 	} else if p == s.standby {
 		s.standby, s.standbyReady = nil, false
 		if p != s.retiring {
 			s.launchAt = time.Now().Add(s.standing.failed())
 		}
 	}
-	s.ensure()
 	for _, session := range s.sessions {
 		session.letGo(p)
 	}
+	s.ensure()
 	s.sup.mu.Unlock()
 	end := p.bury()
 	s.sup.mu.Lock()

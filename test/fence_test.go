@@ -21,28 +21,7 @@ applications: {test: {volumes: {quick: rw, slow: rw}}}
 `)
 	a := s.Connect()
 	quick, slow := s.Volume(a, "quick"), s.Volume(a, "slow")
-	f, err := os.OpenFile(s.Dir+"/slow.img", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	locked := make(chan error, 1)
-	go func() { locked <- unix.LockExclusive(int(f.Fd())) }()
-	held := false
-	s.Until("the slow device is held by the test and its server waits", func(state *supervisor.State) bool {
-		select {
-		case err := <-locked:
-			if err != nil {
-				t.Fatal(err)
-			}
-			held = true
-		default:
-		}
-		if !held && state.Servers[0].Phase == supervisor.PhaseServing && state.Servers[0].Warm {
-			s.KillServer("store") // either the test or the successor is quicker
-		}
-		return held && state.Servers[0].Phase == supervisor.PhaseRecovering
-	})
+	release := holdFence(s, "slow.img")
 
 	written := make(chan error, 1)
 	go func() {
@@ -66,10 +45,85 @@ applications: {test: {volumes: {quick: rw, slow: rw}}}
 		t.Fatalf("a write to the slow device has not waited for the fence: %v", err)
 	default:
 	}
-	if err := unix.Unlock(int(f.Fd())); err != nil {
-		t.Fatal(err)
-	}
+	release()
 	if err := <-written; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEndWaitsForTheFence: a session that ends while a device does not let go stays
+// until it does, whichever servers die meanwhile: the device may still write into the
+// client's memory.
+func TestEndWaitsForTheFence(t *testing.T) {
+	s := Up(t, program, `version: 1
+servers: {store: {kind: storage}}
+volumes:
+  quick: {server: store, file: quick.img, size: 16MiB, create: true}
+  slow: {server: store, file: slow.img, size: 16MiB, create: true}
+applications: {test: {volumes: {quick: rw, slow: rw}}}
+`)
+	a := s.Connect()
+	slow := s.Volume(a, "slow")
+	release := holdFence(s, "slow.img")
+	closed := make(chan error, 1)
+	go func() { closed <- slow.Close() }()
+	s.Until("the session is being ended", func(state *supervisor.State) bool { return state.Servers[0].Ending == 1 })
+	for range 2 {
+		generation := s.Server("store").Generation
+		s.KillServer("store")
+		s.Until("another process waits for the device", func(state *supervisor.State) bool {
+			return state.Servers[0].Generation > generation && state.Servers[0].Phase == supervisor.PhaseRecovering
+		})
+	}
+	// An answer that had been given would have come before this one.
+	other, err := a.Volume(t.Context(), "quick")
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-closed:
+		t.Fatalf("the end of a session has not waited for the fence: %v", err)
+	default:
+	}
+	release()
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// holdFence kills the server "store" until the test holds the lock of one of its
+// devices and the server's next process waits for it. release ends that.
+func holdFence(s *System, image string) (release func()) {
+	t := s.t
+	t.Helper()
+	f, err := os.OpenFile(s.Dir+"/"+image, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	locked := make(chan error, 1)
+	go func() { locked <- unix.LockExclusive(int(f.Fd())) }()
+	held := false
+	s.Until("the slow device is held by the test and its server waits", func(state *supervisor.State) bool {
+		select {
+		case err := <-locked:
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = true
+		default:
+		}
+		if !held && state.Servers[0].Phase == supervisor.PhaseServing && state.Servers[0].Warm {
+			s.KillServer("store") // either the test or the successor is quicker
+		}
+		return held && state.Servers[0].Phase == supervisor.PhaseRecovering
+	})
+	return func() {
+		if err := unix.Unlock(int(f.Fd())); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -31,6 +31,7 @@ type Process struct {
 	pardon   bool          // the last server was killed from outside
 	takeover broker.Active // of this process, as far as it has come
 
+	late       []func()      // wait for recovered
 	recovered  bool          // the service has taken everything over
 	attachedAt time.Duration // by the loop's clock, when it had
 	told       bool          // the supervisor knows of the takeover
@@ -181,6 +182,11 @@ func (p *Process) Fenced() { p.takeover.FencedNs = time.Now().UnixNano() }
 func (p *Process) Recovered() {
 	p.recovered = true
 	p.takeover.AttachedNs, p.attachedAt = time.Now().UnixNano(), p.loop.Now()
+	late := p.late
+	p.late = nil
+	for _, do := range late {
+		do()
+	}
 }
 
 func (p *Process) takeStatus(fd int) error {

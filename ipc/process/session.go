@@ -2,6 +2,7 @@ package process
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
@@ -18,8 +19,10 @@ type Session struct {
 	attached bool
 }
 
-// addSession maps a session's segments. A failure is reported to the supervisor
-// as the session's, since its client made one of the segments.
+// addSession maps a session's segments. A failure ends a standby, which is replaced:
+// the supervisor has checked what the client made, so what fails is this process, and
+// the process that serves the session may well have it. While serving it is the
+// session that ends.
 func (p *Process) addSession(body *broker.Session, fds []int) error {
 	if p.sessions[body.ID] != nil {
 		unix.CloseAll(fds)
@@ -28,7 +31,7 @@ func (p *Process) addSession(body *broker.Session, fds []int) error {
 	s := &Session{Body: body, doorbell: fds[2]}
 	if err := s.open(fds[0], fds[1]); err != nil {
 		s.close()
-		return p.conn.Send(0, &broker.SessionFailed{Session: body.ID, Reason: err.Error()})
+		return p.notMapped(body.ID, err)
 	}
 	p.sessions[body.ID] = s
 	return p.service.Prepare(s)
@@ -56,6 +59,13 @@ func (s *Session) open(clientFD, serverFD int) error {
 	return err
 }
 
+func (p *Process) notMapped(session uint64, err error) error {
+	if !p.active {
+		return fmt.Errorf("session %d: %w", session, err)
+	}
+	return p.conn.Send(0, &broker.SessionFailed{Session: session, Reason: err.Error()})
+}
+
 // Attach takes a session over and serves it. The service calls it when nobody
 // else writes to the session's memory any more.
 func (p *Process) Attach(s *Session) error {
@@ -79,7 +89,7 @@ func (p *Process) addRegion(body *broker.Region, fd int) error {
 	}
 	segment, err := shm.Open(fd, int(body.Bytes), body.Writable)
 	if err != nil {
-		return p.conn.Send(0, &broker.SessionFailed{Session: body.Session, Reason: err.Error()})
+		return p.notMapped(body.Session, err)
 	}
 	s.mapped = append(s.mapped, segment)
 	s.IPC.AddRegion(&ipc.Region{
@@ -100,6 +110,10 @@ func (p *Process) drop(id, ref uint64) {
 		_ = p.conn.Send(ref, &broker.Done{})
 	}
 	if s == nil {
+		if p.active && !p.recovered {
+			p.late = append(p.late, done) // a device may write to it for a predecessor
+			return
+		}
 		done()
 		return
 	}
