@@ -2,9 +2,13 @@ package ipc
 
 import "fmt"
 
+// Layout is the version of what sessions hold in shared memory: a server whose layout
+// is another cannot take a session over.
+const Layout = 1
+
 const (
 	magic   = 0x3174_6574_6e69_7551 // "Quintet1"
-	version = 1
+	version = Layout
 
 	stateOpen   = 0
 	stateClosed = 1 // client segment only

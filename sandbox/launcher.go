@@ -43,6 +43,7 @@ type Launcher struct {
 // Spec describes one process to start.
 type Spec struct {
 	Path   string     // of the program, which calls Enter first
+	File   *os.File   // the program, if Path is only its name; nil: Path is opened
 	Args   []string   // without the program's name
 	Env    []string   // the environment, but for GOMAXPROCS and GODEBUG, which it may replace
 	Files  []*os.File // descriptors 3, 4, ... of the process
@@ -159,11 +160,14 @@ func (l *Launcher) LimitMemory(pid int, bytes int64) (release func(), err error)
 func (l *Launcher) start(spec Spec) (*Process, error) {
 	// The program is executed by descriptor: the server's user may not be
 	// allowed to search the directories on the way to it.
-	program, err := os.Open(spec.Path)
-	if err != nil {
-		return nil, err
+	program := spec.File
+	if program == nil {
+		var err error
+		if program, err = os.Open(spec.Path); err != nil {
+			return nil, err
+		}
+		defer program.Close()
 	}
-	defer program.Close()
 	// What the supervisor itself inherited may lack the mark.
 	if err := unix.CloseOnExecFrom(3); err != nil {
 		return nil, fmt.Errorf("mark descriptors close-on-exec: %w", err)

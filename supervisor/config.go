@@ -12,9 +12,8 @@ import (
 type Config struct {
 	// StateDir holds the lock and the control socket.
 	StateDir string
-	// Binary is the program whose internal subcommands are the servers. It is
-	// looked up at every start, so that a new release replaces the old one by
-	// `quintet restart`.
+	// Binary is where `quintet restart` looks for the program whose internal
+	// subcommands are the servers. Until then that is the program of this process.
 	Binary   string
 	Topology *topology.Topology
 	// ResolvConf is where the host keeps its resolvers; empty: /etc/resolv.conf. User

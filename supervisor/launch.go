@@ -17,7 +17,7 @@ import (
 var callsOf = map[topology.Kind]sandbox.Calls{topology.Storage: sandbox.StorageCalls, topology.Switch: sandbox.ServerCalls}
 
 // start launches a process of a server in its sandbox.
-func (s *Supervisor) start(config topology.Server, volumes int) (*process, error) {
+func (s *Supervisor) start(config topology.Server, of *program, volumes int) (*process, error) {
 	conn, there, err := broker.Pair()
 	if err != nil {
 		return nil, fmt.Errorf("make a control connection: %w", err)
@@ -30,7 +30,8 @@ func (s *Supervisor) start(config topology.Server, volumes int) (*process, error
 	}
 	defer write.Close()
 	box, err := s.launcher.Start(sandbox.Spec{
-		Path:   s.config.Binary,
+		Path:   of.path,
+		File:   of.file,
 		Args:   []string{"internal", string(config.Kind) + "-server"},
 		Files:  []*os.File{there},
 		Stderr: write,
@@ -45,12 +46,12 @@ func (s *Supervisor) start(config topology.Server, volumes int) (*process, error
 		return nil, err
 	}
 	go logLines(config.Name, box.Pid, read)
-	return newProcess(config.Name, box, conn), nil
+	return newProcess(config.Name, of, box, conn), nil
 }
 
 // launch starts a process and hands it everything the supervisor keeps.
-func (s *server) launch() {
-	p, err := s.sup.start(s.config, len(s.volumes))
+func (s *server) launch(of *program) {
+	p, err := s.sup.start(s.config, of, len(s.volumes))
 	var devices []int
 	if err == nil {
 		devices, err = s.openVolumes() // which may take a slow device its time: without locks
@@ -132,7 +133,7 @@ func (s *server) receive(p *process) {
 		case *broker.Done:
 			p.answered(m.Ref)
 		case *broker.Ready:
-			s.ready(body)
+			s.ready(p, body)
 		case *broker.Active:
 			s.recovered(p, body)
 		case *broker.SessionFailed:
@@ -149,10 +150,14 @@ func (s *server) receive(p *process) {
 	}
 }
 
-func (s *server) ready(r *broker.Ready) {
+func (s *server) ready(p *process, r *broker.Ready) {
 	s.sup.mu.Lock()
 	defer s.sup.mu.Unlock()
-	s.degraded = r.Degraded
+	s.degraded, p.program.release = r.Degraded, r.Release
+	if err := checkLayout(r); err != nil {
+		slog.Error("a server does not fit", "server", s.config.Name, "pid", p.pid, "err", err)
+		p.kill()
+	}
 }
 
 // stands notes that a process has taken all it was offered.

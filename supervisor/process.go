@@ -33,13 +33,14 @@ const (
 // any case; quota bounds it. The queue has one sender, so a server that is stopped
 // blocks nobody else.
 type process struct {
-	name  string
-	pid   int
-	box   *sandbox.Process
-	conn  *broker.Conn
-	since time.Time
-	hung  bool // killed because it hung; guarded by Supervisor.mu
-	asked bool // its end was asked for, and is no failure; guarded by Supervisor.mu
+	name    string
+	program *program
+	pid     int
+	box     *sandbox.Process
+	conn    *broker.Conn
+	since   time.Time
+	hung    bool // killed because it hung; guarded by Supervisor.mu
+	asked   bool // its end was asked for, and is no failure; guarded by Supervisor.mu
 
 	mu      sync.Mutex // a leaf, below Supervisor.mu
 	queue   []outgoing
@@ -66,9 +67,9 @@ type pending struct {
 	since time.Time
 }
 
-func newProcess(name string, box *sandbox.Process, conn *broker.Conn) *process {
+func newProcess(name string, of *program, box *sandbox.Process, conn *broker.Conn) *process {
 	p := &process{
-		name: name, pid: box.Pid, box: box, conn: conn, since: time.Now(),
+		name: name, program: of, pid: box.Pid, box: box, conn: conn, since: time.Now(),
 		pending: make(map[uint64]pending), wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	go p.sendAll()

@@ -51,7 +51,7 @@ type server struct {
 	servedBefore    uint64    // requests counted when the active process was activated
 	standbyReady    bool
 	launching       bool
-	retiring        *process // a standby killed to be replaced
+	program         *program // of the processes to be started
 	restarting      bool     // restart has not returned
 
 	serving    backoff   // of processes that die without having served
@@ -74,7 +74,7 @@ func newServer(sup *Supervisor, config topology.Server) (*server, error) {
 		return nil, err
 	}
 	b := backoff{Backoff: sup.config.Topology.Supervisor.Backoff}
-	return &server{sup: sup, config: config, status: status, sessions: make(map[uint64]*session), serving: b, standing: b}, nil
+	return &server{sup: sup, config: config, program: sup.program, status: status, sessions: make(map[uint64]*session), serving: b, standing: b}, nil
 }
 
 // prepare makes what the server serves, so that what is wrong with it is an error
@@ -153,7 +153,7 @@ func (s *server) ensure() {
 	wanted := s.active == nil || s.config.Standby && !s.recoveredAt.IsZero()
 	if wanted && s.standby == nil && !s.launching && s.due(s.launchAt) {
 		s.launching = true
-		go s.launch()
+		go s.launch(s.program)
 	}
 }
 

@@ -28,6 +28,7 @@ type ServerState struct {
 	Standby    bool     `json:"standby"`               // the topology wants one
 	StandbyPID int      `json:"standby_pid,omitempty"` // there is one
 	Warm       bool     `json:"standby_warm"`          // it has been handed everything
+	Release    string   `json:"release,omitempty"`     // of the active process
 	Generation uint64   `json:"generation"`
 	Deaths     uint64   `json:"deaths"` // of active processes
 	Hangs      uint64   `json:"hangs"`  // processes killed because they hung
@@ -107,7 +108,7 @@ func (s *server) state() ServerState {
 		}
 	}
 	if s.active != nil {
-		state.PID = s.active.pid
+		state.PID, state.Release = s.active.pid, s.active.program.release
 	}
 	if s.standby != nil {
 		state.StandbyPID, state.Warm = s.standby.pid, s.standbyReady

@@ -52,6 +52,7 @@ type Supervisor struct {
 	launcher *sandbox.Launcher
 	// lockedMax is the limit of locked memory, in bytes.
 	lockedMax uint64
+	program   *program       // of this process
 	reaping   sync.WaitGroup // of server processes, after their end
 
 	mu           sync.Mutex
@@ -92,6 +93,10 @@ func New(config Config) (*Supervisor, error) {
 
 func (s *Supervisor) open() error {
 	t := s.config.Topology
+	var err error
+	if s.program, err = openProgram(ownProgram); err != nil {
+		return err
+	}
 	for _, config := range t.Servers {
 		each, err := newServer(s, config)
 		if err != nil {
@@ -103,13 +108,12 @@ func (s *Supervisor) open() error {
 		}
 	}
 	for _, declared := range t.Uplinks {
-		u := &uplink{Uplink: declared, sup: s, retry: backoff{Backoff: t.Supervisor.Backoff}}
+		u := &uplink{Uplink: declared, sup: s, program: s.program, retry: backoff{Backoff: t.Supervisor.Backoff}}
 		s.uplinks = append(s.uplinks, u)
 		if err := u.prepare(t); err != nil {
 			return err
 		}
 	}
-	var err error
 	if s.launcher, err = sandbox.NewLauncher(); err != nil {
 		return err
 	}

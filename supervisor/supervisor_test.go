@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ import (
 // TestMain lets the supervisor start this test binary as its servers, so that
 // the race detector sees the supervisor at work.
 func TestMain(m *testing.M) {
-	run, is := map[string]func(*broker.Conn, []string) error{
+	run, is := map[string]func(*broker.Conn, broker.Ready) error{
 		"storage-server": storageprocess.Run, "network-server": networkprocess.Run,
 	}[os.Args[len(os.Args)-1]]
 	if len(os.Args) == 3 && os.Args[1] == "internal" && is {
@@ -30,8 +31,11 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		conn, err := broker.FileConn(os.NewFile(3, "control"))
+		if misfit := misfits[filepath.Base(os.Args[0])]; misfit != nil {
+			run = misfit
+		}
 		if err == nil {
-			err = run(conn, nil)
+			err = run(conn, broker.Ready{Release: filepath.Base(os.Args[0])})
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -47,6 +47,8 @@ type uplink struct {
 	box       *sandbox.Process
 	app       *application
 	launching bool
+	program   *program // of the processes to be started
+	running   *program // of the process
 	retry     backoff
 	launchAt  time.Time
 	timer     *time.Timer
@@ -107,11 +109,11 @@ func (u *uplink) ensure() {
 		return
 	}
 	u.launching = true
-	go u.launch()
+	go u.launch(u.program)
 }
 
-func (u *uplink) launch() {
-	box, conn, err := u.start()
+func (u *uplink) launch(of *program) {
+	box, conn, err := u.start(of)
 	u.sup.mu.Lock()
 	defer u.sup.mu.Unlock()
 	u.launching = false
@@ -122,7 +124,7 @@ func (u *uplink) launch() {
 		u.ensure()
 		return
 	}
-	u.box, u.startedAt = box, time.Now()
+	u.box, u.running, u.startedAt = box, of, time.Now()
 	u.sup.reaping.Go(func() { u.watch(box) })
 	if u.stopping {
 		u.kill()
@@ -134,7 +136,7 @@ func (u *uplink) launch() {
 }
 
 // start launches the process in its sandbox.
-func (u *uplink) start() (*sandbox.Process, *broker.Conn, error) {
+func (u *uplink) start(of *program) (*sandbox.Process, *broker.Conn, error) {
 	conn, there, err := broker.Pair()
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a control connection: %w", err)
@@ -155,7 +157,7 @@ func (u *uplink) start() (*sandbox.Process, *broker.Conn, error) {
 		files = append(files, u.link.files...)
 	}
 	box, err := u.sup.launcher.Start(sandbox.Spec{
-		Path: u.sup.config.Binary, Args: []string{"internal", "uplink"}, Env: []string{UplinkVariable + "=" + string(u.config)},
+		Path: of.path, File: of.file, Args: []string{"internal", "uplink"}, Env: []string{UplinkVariable + "=" + string(u.config)},
 		Files: files, Stderr: write, Profile: profile,
 	})
 	if err != nil {
@@ -203,27 +205,46 @@ func (a *application) controlUplink(ref uint64, verb string, u *uplink) error {
 	if u.box == nil {
 		return broker.Refuse(broker.CodeDown, "uplink %s has no process now (last end: %s)", u.Name, u.lastDeath)
 	}
-	pid := u.box.Pid
-	u.retry.progressed() // its end is asked for, and is no failure
-	u.kill()
 	if verb == VerbKill {
-		return a.report(ref, Killed{PID: pid})
+		u.retry.progressed() // its end is asked for, and is no failure
+		u.kill()
+		return a.report(ref, Killed{PID: u.box.Pid})
 	}
-	go u.await(pid, func(err error) {
+	go func() {
+		next, err := a.sup.adopt()
+		a.sup.mu.Lock()
+		defer a.sup.mu.Unlock()
+		if err == nil {
+			err = u.replace(next)
+		}
 		if err == nil {
 			err = a.report(ref, a.sup.stateLocked())
 		}
 		if err != nil {
 			a.reply(ref, asRefusal(err))
 		}
-	})
+	}()
 	return nil
 }
 
-// await calls done, with Supervisor.mu held, when another process than pid serves.
-func (u *uplink) await(pid int, done func(error)) {
-	u.sup.mu.Lock()
-	defer u.sup.mu.Unlock()
+// replace ends the process and waits until one of that program serves; if none does,
+// the uplink returns to the program it had. Supervisor.mu is held, and released while
+// waiting.
+func (u *uplink) replace(next *program) error {
+	old := u.program
+	u.program = next
+	u.retry.progressed() // its end is asked for, and is no failure
+	err := u.await(next)
+	if err != nil && u.program == next {
+		u.program = old
+		u.kill()
+	}
+	return err
+}
+
+// await waits until a process of that program serves, and ends any other.
+// Supervisor.mu is held, and released while waiting.
+func (u *uplink) await(next *program) error {
 	deadline := time.Now().Add(drainMax)
 	late := time.AfterFunc(drainMax, func() {
 		u.sup.mu.Lock()
@@ -231,14 +252,16 @@ func (u *uplink) await(pid int, done func(error)) {
 		u.sup.changed.Broadcast()
 	})
 	defer late.Stop()
-	for u.box == nil || u.box.Pid == pid || !u.serving() {
+	for u.box == nil || u.running != next || !u.serving() {
 		if u.stopping || time.Now().After(deadline) {
-			done(broker.Refuse(broker.CodeDown, "replacing uplink %s took too long (last end: %s)", u.Name, u.lastDeath))
-			return
+			return broker.Refuse(broker.CodeDown, "replacing uplink %s took too long (last end: %s)", u.Name, u.lastDeath)
+		}
+		if u.running != next {
+			u.kill()
 		}
 		u.sup.changed.Wait()
 	}
-	done(nil)
+	return nil
 }
 
 // serving tells whether the uplink has its port. Supervisor.mu is held.

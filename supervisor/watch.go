@@ -20,7 +20,7 @@ func (s *server) watchDeath(p *process) {
 		}
 	} else if p == s.standby {
 		s.standby, s.standbyReady = nil, false
-		if p != s.retiring {
+		if !p.asked {
 			s.launchAt = time.Now().Add(s.standing.failed())
 		}
 	}
@@ -32,7 +32,7 @@ func (s *server) watchDeath(p *process) {
 	end := p.bury()
 	s.sup.mu.Lock()
 	defer s.sup.mu.Unlock()
-	if wasActive {
+	if wasActive || !p.asked {
 		s.lastDeath = end
 	}
 	slog.Info("server process ended", "server", s.config.Name, "pid", p.pid, "active", wasActive, "end", end)

@@ -22,7 +22,7 @@ func newInternal() *cobra.Command {
 	internal := &cobra.Command{Use: "internal", Short: "Programs that the supervisor starts", Hidden: true}
 	for _, each := range []struct {
 		use, short string
-		run        func(conn *broker.Conn, degraded []string) error
+		run        func(conn *broker.Conn, ready broker.Ready) error
 	}{
 		{"storage-server", "Serve volumes", storageprocess.Run},
 		{"network-server", "Switch the frames of networks", networkprocess.Run},
@@ -55,7 +55,7 @@ func newInternal() *cobra.Command {
 }
 
 // confined enters the sandbox and runs a server or gateway in it.
-func confined(run func(conn *broker.Conn, degraded []string) error) error {
+func confined(run func(conn *broker.Conn, ready broker.Ready) error) error {
 	report, err := sandbox.Enter()
 	if err != nil {
 		return err
@@ -67,9 +67,9 @@ func confined(run func(conn *broker.Conn, degraded []string) error) error {
 	if err != nil {
 		return err
 	}
-	var degraded []string
+	ready := broker.Ready{Release: version}
 	for _, m := range report.Degraded() {
-		degraded = append(degraded, fmt.Sprintf("%s: %s", m.Name, m.Detail))
+		ready.Degraded = append(ready.Degraded, fmt.Sprintf("%s: %s", m.Name, m.Detail))
 	}
-	return run(conn, degraded)
+	return run(conn, ready)
 }

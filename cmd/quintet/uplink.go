@@ -22,7 +22,7 @@ import (
 )
 
 // uplink plays an uplink of the topology until its port or the supervisor has gone.
-func uplink(conn *broker.Conn, degraded []string) error {
+func uplink(conn *broker.Conn, ready broker.Ready) error {
 	var config supervisor.UplinkConfig
 	if err := json.Unmarshal([]byte(os.Getenv(supervisor.UplinkVariable)), &config); err != nil {
 		return fmt.Errorf("%s: %w", supervisor.UplinkVariable, err)
@@ -34,7 +34,7 @@ func uplink(conn *broker.Conn, degraded []string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Broker().Tell(&broker.Ready{Degraded: degraded}); err != nil {
+	if err := a.Broker().Tell(&ready); err != nil {
 		return err
 	}
 	port, err := a.Port(ctx, config.Network)

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -183,9 +182,8 @@ func decode(p []byte, fds []int) (Message, error) {
 		return m, fmt.Errorf("%w: %s with %d descriptors, need %d", ErrMalformed, e.Kind, len(fds), f.descriptors)
 	}
 	body := f.body()
-	d := json.NewDecoder(bytes.NewReader(e.Body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(body); err != nil {
+	// Fields that this release does not know are those of a later one, and ignored.
+	if err := json.Unmarshal(e.Body, body); err != nil {
 		return m, fmt.Errorf("%w: %s: %v", ErrMalformed, e.Kind, err)
 	}
 	m.Body = body

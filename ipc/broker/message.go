@@ -196,6 +196,9 @@ type (
 	Ready struct {
 		// Degraded lists the measures of the sandbox that are not in force.
 		Degraded []string `json:"degraded,omitempty"`
+		// Release and Layout are of the program: its version, and ipc.Layout.
+		Release string `json:"release,omitempty"`
+		Layout  int    `json:"layout,omitempty"`
 	}
 	// Active answers Activate: every session has been recovered.
 	Active struct {

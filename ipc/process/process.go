@@ -43,8 +43,8 @@ type Process struct {
 
 // Run serves until the supervisor drains the server, or has gone and nobody asks
 // for anything any more. serve makes the service, which serves the sessions of the
-// given set. degraded is reported to the supervisor.
-func Run(conn *broker.Conn, degraded []string, serve func(*Process, *ipc.Sessions) Service) error {
+// given set. ready is what the supervisor is told of it.
+func Run(conn *broker.Conn, ready broker.Ready, serve func(*Process, *ipc.Sessions) Service) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	ctx, stop := context.WithCancel(context.Background())
@@ -56,7 +56,8 @@ func Run(conn *broker.Conn, degraded []string, serve func(*Process, *ipc.Session
 	if p.loop, err = ipc.NewLoop(ipc.LoopConfig{Core: p, Sessions: p.set, Beat: p.beat}); err != nil {
 		return err
 	}
-	if err := conn.Send(0, &broker.Ready{Degraded: degraded}); err != nil {
+	ready.Layout = ipc.Layout
+	if err := conn.Send(0, &ready); err != nil {
 		return err
 	}
 	if err := p.standBy(); err != nil || !p.active {

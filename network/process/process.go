@@ -47,9 +47,9 @@ type port struct {
 }
 
 // Run switches frames until the supervisor drains the server, or has gone.
-// degraded is reported to the supervisor.
-func Run(conn *broker.Conn, degraded []string) error {
-	return process.Run(conn, degraded, func(p *process.Process, set *ipc.Sessions) process.Service {
+// ready is what the supervisor is told of it.
+func Run(conn *broker.Conn, ready broker.Ready) error {
+	return process.Run(conn, ready, func(p *process.Process, set *ipc.Sessions) process.Service {
 		s := &service{Core: server.NewCore(set), process: p, ports: map[*process.Session]*port{},
 			captures: map[*process.Session]*capture{}, countedAt: -countInterval}
 		s.Core.Failed = p.SessionFailed

@@ -41,9 +41,9 @@ type session struct {
 }
 
 // Run serves volumes until the supervisor drains the server, or has gone.
-// degraded is reported to the supervisor.
-func Run(conn *broker.Conn, degraded []string) error {
-	return process.Run(conn, degraded, func(p *process.Process, set *ipc.Sessions) process.Service {
+// ready is what the supervisor is told of it.
+func Run(conn *broker.Conn, ready broker.Ready) error {
+	return process.Run(conn, ready, func(p *process.Process, set *ipc.Sessions) process.Service {
 		s := &service{Core: server.NewCore(set), process: p, volumes: map[int]*volume{}, sessions: map[*process.Session]*session{}}
 		s.Core.Failed, s.Core.Pinned = p.SessionFailed, s.pinned
 		return s
