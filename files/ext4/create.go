@@ -230,6 +230,9 @@ func (f *FS) Link(op *Op, ino, dir uint32, name string) error {
 		return err
 	}
 	defer unlock()
+	if err := f.canAdd(d, "link", name, false); err != nil {
+		return err
+	}
 	switch {
 	case i.d.IsDir() || i.d.Flags&(disk.FlagImmutable|disk.FlagAppend) != 0:
 		return refuse(KindPermission, "link", ino, name)
@@ -237,9 +240,6 @@ func (f *FS) Link(op *Op, ino, dir uint32, name string) error {
 		return refuse(KindNotExist, "link", ino, name)
 	case i.d.Links >= disk.LinksMax:
 		return refuse(KindTooManyLinks, "link", ino, name)
-	}
-	if err := f.canAdd(d, "link", name, false); err != nil {
-		return err
 	}
 	op.rewind()
 	t, err := f.begin(op, creditsName+2*creditsInode, claimName)

@@ -72,12 +72,12 @@ func (m *model) link() {
 	err := m.f.Link(m.op(), n.ino, d.ino, name)
 	want := ext4.Kind(0)
 	switch {
-	case n.dir != nil:
-		want = ext4.KindPermission
 	case d.dir[name] != nil:
 		want = ext4.KindExist
+	case n.dir != nil:
+		want = ext4.KindPermission
 	}
-	if ext4.KindOf(err) == ext4.KindNoSpace && want == 0 {
+	if ext4.KindOf(err) == ext4.KindNoSpace && want != ext4.KindExist {
 		return
 	}
 	if m.expect(err, want) {
