@@ -51,6 +51,11 @@ func (a *application) admitToVolume(c *broker.Connect) (*admission, error) {
 	case right.readOnly && !c.ReadOnly:
 		return nil, broker.Refuse(broker.CodeDenied, "the topology grants volume %q to %s for reading only; connect read-only", c.Volume, a.who())
 	}
+	if active := server.active; active != nil {
+		if reason, lost := active.lost[handle]; lost {
+			return nil, broker.Refuse(broker.CodeDown, "%s; it is served again when it is back", reason)
+		}
+	}
 	terms := storage.Terms{Volume: handle, ReadOnly: c.ReadOnly || server.volumes[handle].ReadOnly, Limits: right.limits}
 	return &admission{server: server, terms: terms, told: terms}, nil
 }

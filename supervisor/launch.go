@@ -6,7 +6,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/sandbox"
@@ -52,13 +51,9 @@ func (s *Supervisor) start(config topology.Server, of *program, volumes int) (*p
 // launch starts a process and hands it everything the supervisor keeps.
 func (s *server) launch(of *program) {
 	p, err := s.sup.start(s.config, of, len(s.volumes))
-	var devices []int
+	var devices []opened
 	if err == nil {
-		devices, err = s.openVolumes() // which may take a slow device its time: without locks
-		if err != nil {
-			p.kill()
-			s.sup.reaping.Go(func() { p.bury() })
-		}
+		devices = s.openVolumes() // which may take a slow device its time: without locks
 	}
 	s.sup.mu.Lock()
 	defer s.sup.mu.Unlock()
@@ -71,13 +66,17 @@ func (s *server) launch(of *program) {
 		return
 	}
 	if s.stopping {
-		unix.CloseAll(devices)
+		for _, each := range devices {
+			each.close()
+		}
 		p.kill()
 		s.sup.reaping.Go(func() { p.bury() })
 		s.sup.changed.Broadcast()
 		return
 	}
-	s.offerVolumes(p, devices)
+	for handle, each := range devices {
+		s.offerVolume(p, handle, each)
+	}
 	if s.counters != nil {
 		p.send(&broker.Counters{Bytes: network.CountersBytes}, nil, false, s.counters.segment.FD)
 	}
@@ -92,31 +91,6 @@ func (s *server) launch(of *program) {
 	s.sup.reaping.Go(func() { s.watchDeath(p) })
 	go s.receive(p)
 	s.ensure()
-}
-
-// openVolumes returns a fresh description of each device, all the caller's to
-// close. It needs no lock: volumes do not change once the servers are started.
-func (s *server) openVolumes() (devices []int, err error) {
-	for _, v := range s.volumes {
-		fd, err := v.open()
-		if err != nil {
-			unix.CloseAll(devices)
-			return nil, err
-		}
-		devices = append(devices, fd)
-	}
-	return devices, nil
-}
-
-// offerVolumes passes the descriptions of the devices on. The supervisor closes
-// its copies once they are sent: a description that it kept would hold the dead
-// server's lock.
-func (s *server) offerVolumes(p *process, devices []int) {
-	for handle, v := range s.volumes {
-		p.send(&broker.Volume{
-			Name: v.Name, Handle: handle, ReadOnly: v.ReadOnly, Memory: v.memory != nil, Bytes: v.Size, BlockSize: v.BlockSize,
-		}, nil, true, devices[handle])
-	}
 }
 
 // receive handles the messages of one process until it closes or breaks the
@@ -140,6 +114,8 @@ func (s *server) receive(p *process) {
 			s.sessionFailed(p, body)
 		case *broker.Pinned:
 			s.regionPinned(body)
+		case *broker.VolumeFailed:
+			s.volumeFailed(p, body)
 		case *broker.Captured:
 			s.captured(body)
 		default:

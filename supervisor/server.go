@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -59,6 +60,7 @@ type server struct {
 	activateAt time.Time // not before
 	launchAt   time.Time // not before
 	retryTimer *time.Timer
+	reopening  bool // a volume that is lost is looked for
 
 	deaths    uint64 // of active processes, orderly ends included
 	kills     uint64 // of hung processes by the supervisor
@@ -81,7 +83,7 @@ func newServer(sup *Supervisor, config topology.Server) (*server, error) {
 // of `up`.
 func (s *server) prepare(t *topology.Topology) error {
 	for _, declared := range t.VolumesOf(s.config.Name) {
-		v := &volume{Volume: declared}
+		v := &volume{Volume: declared, openFile: os.OpenFile}
 		s.volumes = append(s.volumes, v)
 		if err := v.prepare(); err != nil {
 			return err
@@ -155,6 +157,7 @@ func (s *server) ensure() {
 		s.launching = true
 		go s.launch(s.program)
 	}
+	s.reopen()
 }
 
 // due tells whether a time has come, and otherwise arranges for ensure to be

@@ -22,29 +22,37 @@ type State struct {
 
 // ServerState is the state of one server.
 type ServerState struct {
-	Name       string   `json:"name"`
-	Phase      Phase    `json:"phase"`
-	PID        int      `json:"pid,omitempty"`         // active process
-	Standby    bool     `json:"standby"`               // the topology wants one
-	StandbyPID int      `json:"standby_pid,omitempty"` // there is one
-	Warm       bool     `json:"standby_warm"`          // it has been handed everything
-	Release    string   `json:"release,omitempty"`     // of the active process
-	Generation uint64   `json:"generation"`
-	Deaths     uint64   `json:"deaths"` // of active processes
-	Hangs      uint64   `json:"hangs"`  // processes killed because they hung
-	Sessions   int      `json:"sessions"`
-	Ending     int      `json:"ending_sessions,omitempty"` // they wait for devices
-	Volumes    []string `json:"volumes,omitempty"`
-	Networks   []string `json:"networks,omitempty"`
-	Requests   uint64   `json:"requests"`
-	Replayed   uint64   `json:"replayed"`
-	ReadB      uint64   `json:"read_bytes"`
-	WrittenB   uint64   `json:"written_bytes"`
-	Errors     uint64   `json:"errors"`
-	RecoveryMS float64  `json:"last_recovery_ms,omitempty"` // activation to service
-	RetryInMS  float64  `json:"retry_in_ms,omitempty"`      // while backing off
-	LastDeath  string   `json:"last_death,omitempty"`
-	Degraded   []string `json:"sandbox_degraded,omitempty"`
+	Name       string       `json:"name"`
+	Phase      Phase        `json:"phase"`
+	PID        int          `json:"pid,omitempty"`         // active process
+	Standby    bool         `json:"standby"`               // the topology wants one
+	StandbyPID int          `json:"standby_pid,omitempty"` // there is one
+	Warm       bool         `json:"standby_warm"`          // it has been handed everything
+	Release    string       `json:"release,omitempty"`     // of the active process
+	Generation uint64       `json:"generation"`
+	Deaths     uint64       `json:"deaths"` // of active processes
+	Hangs      uint64       `json:"hangs"`  // processes killed because they hung
+	Sessions   int          `json:"sessions"`
+	Ending     int          `json:"ending_sessions,omitempty"` // they wait for devices
+	Volumes    []string     `json:"volumes,omitempty"`
+	Lost       []VolumeLoss `json:"lost_volumes,omitempty"`
+	Networks   []string     `json:"networks,omitempty"`
+	Requests   uint64       `json:"requests"`
+	Replayed   uint64       `json:"replayed"`
+	ReadB      uint64       `json:"read_bytes"`
+	WrittenB   uint64       `json:"written_bytes"`
+	Errors     uint64       `json:"errors"`
+	RecoveryMS float64      `json:"last_recovery_ms,omitempty"` // activation to service
+	RetryInMS  float64      `json:"retry_in_ms,omitempty"`      // while backing off
+	LastDeath  string       `json:"last_death,omitempty"`
+	Degraded   []string     `json:"sandbox_degraded,omitempty"`
+}
+
+// VolumeLoss says why a process of a server does not have a volume.
+type VolumeLoss struct {
+	Volume string `json:"volume"`
+	PID    int    `json:"pid"` // of the process; the volume is not served if it is the active one
+	Reason string `json:"reason"`
 }
 
 // AppState is the state of one application.
@@ -122,6 +130,13 @@ func (s *server) state() ServerState {
 	state.Networks = s.networks
 	for _, v := range s.volumes {
 		state.Volumes = append(state.Volumes, v.Name)
+	}
+	for _, p := range s.processes() {
+		for handle, v := range s.volumes {
+			if reason, lost := p.lost[handle]; lost {
+				state.Lost = append(state.Lost, VolumeLoss{Volume: v.Name, PID: p.pid, Reason: reason})
+			}
+		}
 	}
 	return state
 }

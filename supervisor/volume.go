@@ -4,17 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/storage/device"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
 
-// volume is a declared volume and, if it is backed by memory, that memory.
+// volume is a declared volume and what is known of its backing since it was prepared:
+// its memory; the name of its image file, which leads to it wherever it is moved; and
+// what tells its device from others that its path may lead to later.
 type volume struct {
 	topology.Volume
-	memory *os.File
+	memory   *os.File
+	image    *os.File // O_PATH
+	identity device.Identity
+	openFile func(path string, flags int, mode os.FileMode) (*os.File, error) // os.OpenFile, but for tests
 }
+
+// errOther: a path leads to another device than when the system was started.
+var errOther = errors.New("it is another device than the one that the system was started with")
 
 // prepare checks the device before any server is started, so that a wrong path
 // or a device in use is an error of `up` and not of a server that keeps dying.
@@ -38,6 +47,9 @@ func (v *volume) prepareBacking() error {
 	f, err := os.OpenFile(v.Path, v.flags(), 0)
 	if errors.Is(err, os.ErrNotExist) {
 		if !v.Create {
+			if v.Backing == topology.Device {
+				return fmt.Errorf("%w; correct its path, or attach the device first", err)
+			}
 			return fmt.Errorf("%w; correct its path, or let it be created with `create: true` and a size", err)
 		}
 		f, err = v.create()
@@ -62,12 +74,30 @@ func (v *volume) prepareBacking() error {
 	if _, err := device.Measure(int(f.Fd()), device.Options{BlockSize: v.BlockSize, Size: v.Size}); err != nil {
 		return fmt.Errorf("%s: %w; correct its block_size or size", v.Path, err)
 	}
+	if err := v.recognize(f); err != nil {
+		return err
+	}
 	locked, err := unix.TryLockExclusive(int(f.Fd()))
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", v.Path, err)
 	}
 	if !locked {
 		return fmt.Errorf("%s is %w: another process has locked it; find it with `lslocks` and stop it", v.Path, ErrBusy)
+	}
+	return nil
+}
+
+// recognize notes what leads to the device that has been opened, and to no other.
+func (v *volume) recognize(f *os.File) (err error) {
+	if v.identity, err = device.Identify(int(f.Fd())); err != nil {
+		return fmt.Errorf("%s: %w", v.Path, err)
+	}
+	if v.Backing == topology.File {
+		name, err := unix.NameFile(int(f.Fd()))
+		if err != nil {
+			return fmt.Errorf("%s: %w", v.Path, err)
+		}
+		v.image = os.NewFile(uintptr(name), v.Path)
 	}
 	return nil
 }
@@ -86,14 +116,25 @@ func (v *volume) create() (*os.File, error) {
 // open returns a fresh open description of the device, the caller's to close.
 func (v *volume) open() (fd int, err error) {
 	path := v.Path
-	if v.memory != nil {
-		path = fmt.Sprintf("/proc/self/fd/%d", v.memory.Fd())
+	for _, kept := range []*os.File{v.memory, v.image} {
+		if kept != nil {
+			path = fmt.Sprintf("/proc/self/fd/%d", kept.Fd())
+		}
 	}
-	f, err := os.OpenFile(path, v.flags(), 0)
+	f, err := v.openFile(path, v.flags()|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return -1, fmt.Errorf("volume %s: %w", v.Name, err)
 	}
 	defer f.Close()
+	if v.memory == nil {
+		now, err := device.Identify(int(f.Fd()))
+		if err != nil {
+			return -1, fmt.Errorf("volume %s: %s: %w", v.Name, v.Path, err)
+		}
+		if now != v.identity {
+			return -1, fmt.Errorf("volume %s: %s: %w: %v, not %v; put that one back, or start the system anew", v.Name, v.Path, errOther, now, v.identity)
+		}
+	}
 	return unix.Dup(int(f.Fd()))
 }
 
@@ -105,7 +146,9 @@ func (v *volume) flags() int {
 }
 
 func (v *volume) close() {
-	if v.memory != nil {
-		_ = v.memory.Close()
+	for _, kept := range []*os.File{v.memory, v.image} {
+		if kept != nil {
+			_ = kept.Close()
+		}
 	}
 }

@@ -87,6 +87,9 @@ func printState(state *supervisor.State) error {
 		if s.LastDeath != "" && s.Phase != supervisor.PhaseServing {
 			fmt.Printf("\nserver %s: last end: %s\n", s.Name, s.LastDeath)
 		}
+		for _, lost := range s.Lost {
+			fmt.Printf("\nserver %s: process %d does without %s\n", s.Name, lost.PID, lost.Reason)
+		}
 		for _, measure := range s.Degraded {
 			fmt.Printf("\nserver %s: weaker sandbox: %s\n", s.Name, measure)
 		}

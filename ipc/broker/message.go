@@ -221,6 +221,12 @@ type (
 		Session uint64 `json:"session"`
 		Lost    uint64 `json:"lost,omitempty"` // frames for which the file had no room in time
 	}
+	// VolumeFailed says that the device of a volume is of no use. The process serves
+	// the others, and this one once another description of it has come.
+	VolumeFailed struct {
+		Handle int    `json:"handle"`
+		Reason string `json:"reason"`
+	}
 	// Done answers Status, Region and Drop.
 	Done struct{}
 	// SessionFailed says that a client broke the protocol; its session is over.
@@ -259,12 +265,14 @@ var forms = map[Kind]form{
 	"release":        {func() Body { return new(Release) }, 0},
 	"refused":        {func() Body { return new(Refused) }, 0},
 
-	"status":   {func() Body { return new(Status) }, 1},
-	"volume":   {func() Body { return new(Volume) }, 1},
-	"counters": {func() Body { return new(Counters) }, 1},
-	"capture":  {func() Body { return new(Capture) }, 1},
-	"session":  {func() Body { return new(Session) }, 3},
-	"region":   {func() Body { return new(Region) }, 1},
+	"status":        {func() Body { return new(Status) }, 1},
+	"volume":        {func() Body { return new(Volume) }, 1},
+	"counters":      {func() Body { return new(Counters) }, 1},
+	"capture":       {func() Body { return new(Capture) }, 1},
+	"session":       {func() Body { return new(Session) }, 3},
+	"region":        {func() Body { return new(Region) }, 1},
+	"volume-failed": {func() Body { return new(VolumeFailed) }, 0},
+
 	"pin":      {func() Body { return new(Pin) }, 0},
 	"drop":     {func() Body { return new(Drop) }, 0},
 	"activate": {func() Body { return new(Activate) }, 0},
@@ -312,5 +320,6 @@ func (*Drain) kind() Kind         { return "drain" }
 func (*Ready) kind() Kind         { return "ready" }
 func (*Active) kind() Kind        { return "active" }
 func (*Pinned) kind() Kind        { return "pinned" }
+func (*VolumeFailed) kind() Kind  { return "volume-failed" }
 func (*Done) kind() Kind          { return "done" }
 func (*SessionFailed) kind() Kind { return "session-failed" }

@@ -27,11 +27,13 @@ const fencesMax = 16
 // service is the storage server's part of a process.
 type service struct {
 	*server.Core
-	process  *process.Process
-	volumes  map[int]*volume
-	sessions map[*process.Session]*session
-	fencing  int             // volumes that wait for their fence
-	counted  server.Counters // already added to the status
+	process   *process.Process
+	volumes   map[int]*volume
+	sessions  map[*process.Session]*session
+	fencing   int             // volumes that wait for their fence
+	workers   chan struct{}   // of fencesMax
+	recovered bool            // Recovered has been said
+	counted   server.Counters // already added to the status
 }
 
 // session is a session with what it may do.
@@ -44,7 +46,7 @@ type session struct {
 // ready is what the supervisor is told of it.
 func Run(conn *broker.Conn, ready broker.Ready) error {
 	return process.Run(conn, ready, func(p *process.Process, set *ipc.Sessions) process.Service {
-		s := &service{Core: server.NewCore(set), process: p, volumes: map[int]*volume{}, sessions: map[*process.Session]*session{}}
+		s := &service{Core: server.NewCore(set), process: p, workers: make(chan struct{}, fencesMax), volumes: map[int]*volume{}, sessions: map[*process.Session]*session{}}
 		s.Core.Failed, s.Core.Pinned = p.SessionFailed, s.pinned
 		return s
 	})
@@ -68,10 +70,11 @@ func (s *service) Prepare(of *process.Session) error {
 	if err := json.Unmarshal(of.Body.Terms, &each.Terms); err != nil {
 		return fmt.Errorf("terms of session %d: %w", of.Body.ID, err)
 	}
-	if each.volume = s.volumes[each.Volume]; each.volume == nil {
-		return fmt.Errorf("session %d is of a volume that is not here", of.Body.ID)
-	}
+	each.volume = s.volume(each.Volume)
 	s.sessions[of] = each
+	if each.volume.served == nil {
+		return nil // it waits for the device
+	}
 	s.PrepareSession(of.IPC, each.grants(), each.Limits)
 	if each.volume.fenced {
 		return s.process.Attach(of)
@@ -93,25 +96,40 @@ func (s *service) Serve(of *process.Session) error {
 // Activate takes over the devices, and the sessions of each as soon as it is
 // fenced: a slow device keeps only its own clients waiting.
 func (s *service) Activate() {
-	s.fencing = len(s.volumes)
-	workers := make(chan struct{}, fencesMax)
+	s.fencing = 1 // until all have begun
 	for _, v := range s.volumes {
-		if v.file == nil {
-			s.fenced(v, nil)
-			continue
+		if v.served != nil {
+			s.fence(v)
 		}
-		if granted, err := v.file.TryFence(); granted || err != nil {
-			s.fenced(v, err)
-			continue
-		}
-		go func() {
-			workers <- struct{}{}
-			err := v.file.Fence()
-			<-workers
-			s.process.Loop().Post(func() { s.fenced(v, err) })
-		}()
 	}
-	if s.fencing == 0 {
+	s.fencedOne()
+}
+
+// fence waits for what a dead server's device I/O may still do, and then serves the
+// volume.
+func (s *service) fence(v *volume) {
+	s.fencing++
+	if v.file == nil {
+		s.fenced(v, nil)
+		return
+	}
+	if granted, err := v.file.TryFence(); granted || err != nil {
+		s.fenced(v, err)
+		return
+	}
+	go func() {
+		s.workers <- struct{}{}
+		err := v.file.Fence()
+		<-s.workers
+		s.process.Loop().Post(func() { s.fenced(v, err) })
+	}()
+}
+
+// fencedOne counts a volume that waits no more. The takeover is over when none does:
+// volumes without a device are not waited for.
+func (s *service) fencedOne() {
+	if s.fencing--; s.fencing == 0 && !s.recovered {
+		s.recovered = true
 		s.process.Recovered()
 	}
 }
@@ -138,9 +156,7 @@ func (s *service) fenced(v *volume, err error) {
 	for _, do := range late {
 		do()
 	}
-	if s.fencing--; s.fencing == 0 {
-		s.process.Recovered()
-	}
+	s.fencedOne()
 }
 
 // Settled implements process.Service.
