@@ -79,9 +79,6 @@ func WithConnection(c *broker.Conn) Option { return func(o *options) { o.conn = 
 // protocol, too many applications), and with the context's error.
 func Connect(ctx context.Context, opts ...Option) (*App, error) {
 	o := options{socket: os.Getenv(supervisor.SocketVariable), name: filepath.Base(os.Args[0]), domain: os.Getenv(supervisor.DomainVariable)}
-	if o.socket == "" {
-		o.socket = supervisor.SocketPath(supervisor.DefaultStateDir())
-	}
 	for _, each := range opts {
 		each(&o)
 	}
@@ -91,7 +88,11 @@ func Connect(ctx context.Context, opts ...Option) (*App, error) {
 	if o.conn != nil {
 		a.broker, err = broker.NewClientOn(ctx, o.conn, hello, a.told)
 	} else {
-		a.broker, err = broker.NewClient(ctx, o.socket, hello, a.told)
+		connect := broker.NewClient
+		if o.socket == "" {
+			connect, o.socket = broker.NewOwnClient, supervisor.SocketPath(supervisor.DefaultStateDir())
+		}
+		a.broker, err = connect(ctx, o.socket, hello, a.told)
 	}
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/quintet-os/quintet/internal/unix"
 )
@@ -14,6 +15,9 @@ import (
 // ErrBusy: another supervisor has the state directory, or another process a
 // device.
 var ErrBusy = errors.New("in use")
+
+// ErrUnsafe: a state directory is in the hands of others.
+var ErrUnsafe = errors.New("not safe")
 
 const (
 	lockName   = "lock"
@@ -42,6 +46,29 @@ func DefaultStateDir() string {
 // SocketPath is the control socket of a state directory.
 func SocketPath(dir string) string { return filepath.Join(dir, socketName) }
 
+// MakeStateDir creates the directory if need be. One in which anybody but this user
+// and root could put something, or that is a link, is refused with ErrUnsafe: whoever
+// can may have the supervisor overwrite files, and its control messages.
+func MakeStateDir(path string) error {
+	if err := os.MkdirAll(path, 0o711); err != nil {
+		return fmt.Errorf("create the state directory: %w; choose another with --state", err)
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return fmt.Errorf("look at the state directory: %w; choose another with --state", err)
+	}
+	owner := int(info.Sys().(*syscall.Stat_t).Uid)
+	switch {
+	case !info.IsDir():
+		return fmt.Errorf("the state directory %s is %w: it is a link; name what it leads to with --state", path, ErrUnsafe)
+	case owner != 0 && owner != os.Geteuid():
+		return fmt.Errorf("the state directory %s is %w: it is of uid %d; choose another with --state", path, ErrUnsafe, owner)
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("the state directory %s is %w: others may write to it; take that away with `chmod go-w %s`, or choose another with --state", path, ErrUnsafe, path)
+	}
+	return nil
+}
+
 // stateDir is a state directory held by this process.
 type stateDir struct {
 	path string
@@ -51,10 +78,10 @@ type stateDir struct {
 // holdStateDir creates the directory if need be and locks it. The lock is a flock
 // on an open file: the kernel releases it with the process, whatever its end.
 func holdStateDir(path string) (*stateDir, error) {
-	if err := os.MkdirAll(path, 0o711); err != nil {
-		return nil, fmt.Errorf("create the state directory: %w; choose another with --state", err)
+	if err := MakeStateDir(path); err != nil {
+		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of the state directory: %w; choose another with --state", err)
 	}

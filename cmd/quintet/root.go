@@ -156,7 +156,11 @@ func (s *settings) socket() string {
 
 // connect connects to the running supervisor.
 func (s *settings) connect(ctx context.Context) (*broker.Client, error) {
-	return broker.NewClient(ctx, s.socket(), broker.Hello{Name: "quintet"}, nil)
+	connect := broker.NewClient
+	if s.stateDir == "" && os.Getenv(supervisor.SocketVariable) == "" {
+		connect = broker.NewOwnClient
+	}
+	return connect(ctx, s.socket(), broker.Hello{Name: "quintet"}, nil)
 }
 
 // control runs one operation on the system and returns its report in JSON.

@@ -103,11 +103,11 @@ const detachedVariable = "QUINTET_DETACHED"
 // detach starts a supervisor in a session of its own and waits until it is up.
 // Its log goes to the state directory.
 func (s *settings) detach(ctx context.Context, file string) error {
-	if err := os.MkdirAll(s.dir(), 0o711); err != nil {
-		return fmt.Errorf("create the state directory: %w; choose another with --state", err)
+	if err := supervisor.MakeStateDir(s.dir()); err != nil {
+		return err
 	}
 	logPath := s.dir() + "/supervisor.log"
-	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
 	}

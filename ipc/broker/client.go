@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"syscall"
+
+	"github.com/quintet-os/quintet/internal/unix"
 )
 
 // ErrDisconnected: the supervisor's connection is gone, and with it
@@ -15,6 +18,9 @@ var ErrDisconnected = errors.New("broker: the supervisor has gone")
 
 // ErrAbsent: no supervisor listens at the socket.
 var ErrAbsent = errors.New("no supervisor listens")
+
+// ErrForeign: the supervisor is another user's.
+var ErrForeign = errors.New("the supervisor is another user's")
 
 // Client is an application's end: it pairs answers with questions. All methods
 // may be called from any goroutine.
@@ -33,12 +39,36 @@ type Client struct {
 // is called with what the supervisor says unasked, one after the other: Ended, and to
 // uplinks Lease and Release. Errors are ErrAbsent, *Refused and those of the system and of the context.
 func NewClient(ctx context.Context, path string, hello Hello, told func(Body)) (*Client, error) {
+	return newClient(ctx, path, hello, told, func(*Conn) error { return nil })
+}
+
+// NewOwnClient is NewClient for a path that nobody has named: others may have been
+// there first, so it fails with ErrForeign unless the supervisor is root's or of this
+// process's user.
+func NewOwnClient(ctx context.Context, path string, hello Hello, told func(Body)) (*Client, error) {
+	return newClient(ctx, path, hello, told, func(c *Conn) error {
+		peer, err := unix.PeerOf(c.Socket())
+		if err != nil {
+			return fmt.Errorf("find out whose supervisor listens at %s: %w", path, err)
+		}
+		if peer.UID != 0 && int(peer.UID) != os.Geteuid() {
+			return fmt.Errorf("%w: it is of uid %d, at %s; name its socket in QUINTET_SOCKET if it is to be trusted", ErrForeign, peer.UID, path)
+		}
+		return nil
+	})
+}
+
+func newClient(ctx context.Context, path string, hello Hello, told func(Body), trust func(*Conn) error) (*Client, error) {
 	conn, err := Dial(path)
 	switch {
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("%w at %s: start one with `quintet up`, or name its socket in QUINTET_SOCKET", ErrAbsent, path)
 	case err != nil:
 		return nil, fmt.Errorf("connect to the supervisor at %s: %w", path, err)
+	}
+	if err := trust(conn); err != nil {
+		_ = conn.Close()
+		return nil, err
 	}
 	return NewClientOn(ctx, conn, hello, told)
 }
