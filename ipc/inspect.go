@@ -67,5 +67,5 @@ type SessionInspection struct {
 // Inspect returns what the session is doing. It is called by the session's owner.
 func (s *Session) Inspect() SessionInspection {
 	return SessionInspection{ID: s.ID, Depth: s.g.Slots, InFlight: s.depth, Served: s.served,
-		Sleeping: s.epoch&1 != 0, Held: s.held, Err: s.Err()}
+		Sleeping: s.epoch&1 != 0, Held: s.look == held, Err: s.Err()}
 }

@@ -3,6 +3,7 @@ package ipc
 import (
 	"context"
 	"fmt"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -117,7 +118,10 @@ func (l *Loop) Unwatch(fd int) error { return l.epoll.Remove(fd) }
 // Add puts a session, attached already, under the loop. It is called on the
 // loop's thread or before Run.
 func (l *Loop) Add(s *Session) error {
-	l.token++
+	// The numbers may begin anew in a long life; those in use are left out.
+	for l.token = (l.token + 1) & math.MaxInt32; l.tokens[l.token] != nil; {
+		l.token = (l.token + 1) & math.MaxInt32
+	}
 	if err := l.epoll.Add(s.doorbell, l.token); err != nil {
 		return fmt.Errorf("ipc: watch the doorbell of session %d: %w", s.ID, err)
 	}
@@ -127,7 +131,8 @@ func (l *Loop) Add(s *Session) error {
 	return nil
 }
 
-// Remove takes a session away. It is called on the loop's thread.
+// Remove takes a session away and ends it: see Session.End. It is called on the
+// loop's thread, and the doorbell closed later.
 func (l *Loop) Remove(s *Session) error {
 	l.sessions.Remove(s)
 	if l.tokens[s.token] != s {

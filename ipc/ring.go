@@ -34,6 +34,7 @@ type Consumer struct {
 	tailAt, headAt, buf int
 	head                uint64 // including what is not yet committed
 	committed, tail     uint64
+	paused              bool
 	err                 error
 	rouse               func()
 	broke               func(error)
@@ -129,8 +130,14 @@ func (p *Producer) Tail() uint64 { return p.tail }
 // generation.
 func (p *Producer) Published() uint64 { return p.published }
 
-// Err is non-nil when the consumer's index made no sense.
+// Err is non-nil when the consumer's index made no sense, or the session has ended.
 func (p *Producer) Err() error { return p.err }
+
+// end makes sure that the ring is never reached again.
+func (p *Producer) end(err error) {
+	p.mine, p.theirs, p.err, p.broke = memory{}, memory{}, err, nil
+	p.wants.Store(0)
+}
 
 func (c *Consumer) attach() {
 	c.head = c.mine.load(c.headAt)
@@ -151,9 +158,9 @@ func (c *Consumer) refresh() {
 	c.tail = tail
 }
 
-// Available is the number of descriptors that can be popped.
+// Available is the number of descriptors that can be popped; 0 in a paused ring.
 func (c *Consumer) Available() int {
-	if c.err != nil {
+	if c.err != nil || c.paused {
 		return 0
 	}
 	if c.head == c.tail {
@@ -200,8 +207,22 @@ func (c *Consumer) Release(n int) {
 // whatever generation.
 func (c *Consumer) Released() uint64 { return c.committed }
 
-// Err is non-nil when the producer's index made no sense.
+// Err is non-nil when the producer's index made no sense, or the session has ended.
 func (c *Consumer) Err() error { return c.err }
+
+// end makes sure that the ring is never reached again.
+func (c *Consumer) end(err error) {
+	c.mine, c.theirs, c.err, c.broke = memory{}, memory{}, err, nil
+}
+
+// Pause takes nothing until Resume: Available is 0 then, and what lies in the ring
+// does not keep the session awake. A core that cannot pass on what it would take
+// pauses the ring, and resumes it when it can.
+func (c *Consumer) Pause() { c.paused = true }
+
+// Resume ends Pause. The session must be one that is looked at: its client does not
+// ring for what it has pushed already.
+func (c *Consumer) Resume() { c.paused = false }
 
 // Out returns the emptying end of the ring that the client fills.
 func (s *Session) Out(ring int) *Consumer { return &s.out[ring] }

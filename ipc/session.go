@@ -74,15 +74,16 @@ type Session struct {
 
 	epoch   uint64 // odd while asleep on the doorbell
 	bell    uint64
-	ringing bool // bell moved, futex not yet woken
-	held    bool
-	pardons bool // Attach does not blame requests for the last death
-	active  bool
-	idle    uint64 // ticks since which nothing was found; 0 while busy
-	seen    uint64 // activity at the last Cool
-	set     *Sessions
-	token   int32  // of the loop
-	place   uint64 // as published
+	ringing bool      // bell moved, futex not yet woken
+	pardons bool      // Attach does not blame requests for the last death
+	look    look      // whether the set looks at it
+	listed  bool      // in the set's list of active sessions, as it may be a while longer
+	deaf    bool      // the core takes no requests
+	idle    uint64    // ticks since which nothing was found; 0 while busy
+	seen    uint64    // activity at the last Cool
+	set     *Sessions // nil: of none, not yet or no more
+	token   int32     // of the loop
+	place   uint64    // as published
 
 	out []Consumer // rings the client fills
 	in  []Producer // rings this side fills
@@ -196,15 +197,12 @@ func (s *Session) recover(slot int) bool {
 // execute. A server whose requests depend on one another's effects empties it
 // on all sessions before it calls Next on any.
 func (s *Session) NextStarted() (Request, bool) {
-	for w := 0; w < s.words && s.err == nil; w++ {
-		for s.started[w] != 0 {
-			slot := w<<6 + bits.TrailingZeros64(s.started[w])
-			if r, ok := s.take(slot); ok {
-				return r, true
-			}
-			if s.err != nil {
-				break
-			}
+	if s.deaf {
+		return Request{}, false
+	}
+	for w := range s.words {
+		if s.started[w] != 0 {
+			return s.take(w<<6 + bits.TrailingZeros64(s.started[w])) // or fails the session
 		}
 	}
 	return Request{}, false
@@ -215,7 +213,7 @@ func (s *Session) NextStarted() (Request, bool) {
 // the following call begins a new turn. So every slot is served within a turn,
 // whatever the others do.
 func (s *Session) Next() (Request, bool) {
-	if s.err != nil {
+	if s.err != nil || s.deaf {
 		return Request{}, false
 	}
 	if s.left == 0 {
@@ -262,11 +260,12 @@ func (s *Session) take(slot int) (Request, bool) {
 	off := s.g.record(slot)
 	seq := s.client.load(off)
 	last := s.taken[slot]
-	if seq == last {
+	w, bit := slot>>6, uint64(1)<<(slot&63)
+	if seq == last && s.replay[w]&bit == 0 {
 		// Nothing, or a request taken by the hot slot whose toggle is on its way.
 		return Request{}, false
 	}
-	w, bit := slot>>6, uint64(1)<<(slot&63)
+	// What was in flight at Attach cannot have been taken back since.
 	if seq != last+1 || s.inflight[w]&bit != 0 {
 		s.fail(ReasonSequence, fmt.Sprintf("slot %d went from request %d to %d", slot, last, seq))
 		return Request{}, false
@@ -355,8 +354,32 @@ func (s *Session) ring() {
 func (s *Session) WakeClient() {
 	if s.ringing {
 		s.ringing = false
-		unix.FutexWake(s.server.word32(offBell))
+		if bell := s.server.word32(offBell); bell != nil {
+			unix.FutexWake(bell)
+		}
 	}
+}
+
+// End lets go of the segments, which may be unmapped then. Whatever is done with
+// the session afterwards, by whomever, reaches no memory: it has failed with
+// ReasonRevoked if it had not before, has no regions, and wakes nobody. A session of a
+// set is ended by its removal. End may be called more than once.
+func (s *Session) End() {
+	if s.set != nil {
+		s.set.Remove(s)
+		return
+	}
+	if s.err == nil {
+		s.err = &SessionError{Reason: ReasonRevoked, Detail: "it has been removed from the server"}
+	}
+	s.client, s.server = memory{}, memory{}
+	for r := range s.out {
+		s.out[r].end(s.err)
+	}
+	for r := range s.in {
+		s.in[r].end(s.err)
+	}
+	clear(s.regions)
 }
 
 // Fail ends the session with a reason that the client will see. Requests in
@@ -412,8 +435,12 @@ func (s *Session) Region(id int) (*Region, bool) {
 	return r, ok
 }
 
-// AddRegion makes granted memory known to the session.
-func (s *Session) AddRegion(r *Region) { s.regions[r.ID] = r }
+// AddRegion makes granted memory known to the session, unless it has ended.
+func (s *Session) AddRegion(r *Region) {
+	if s.server != (memory{}) {
+		s.regions[r.ID] = r
+	}
+}
 
 // RemoveRegion forgets a region. Unmapping it is the caller's, after the last I/O.
 func (s *Session) RemoveRegion(id int) { delete(s.regions, id) }

@@ -6,32 +6,76 @@ import "slices"
 // active while its client is being looked at in every step; after an idle spell
 // it is put to sleep, which costs the others nothing, and its doorbell makes it
 // active again. It belongs to the goroutine of the loop.
+//
+// What a session is kept awake for is decided here and nowhere else: by what the
+// core takes at all, by what it holds, and by what lies there to be taken.
 type Sessions struct {
 	byID    map[uint64]*Session
-	active  []*Session
+	active  []*Session // and those held since the step began
+	untidy  bool       // there are such
 	ringing []*Session // clients to wake, in the order of their replies
 	beside  bool       // the client of an active session is on this processor
+	takes   Takes
+	stopped bool
 }
 
-// NewSessions returns an empty set.
-func NewSessions() *Sessions { return &Sessions{byID: make(map[uint64]*Session)} }
+// Takes is what a core takes from its clients. What it does not take is never
+// looked at: a request to a core that takes none gets no reply, and a descriptor in a
+// ring that nobody reads stays there. Neither keeps a session awake.
+type Takes struct {
+	Requests, Rings bool
+}
 
-// Add puts a session into the set, active.
+// look is whether a set looks at one of its sessions.
+type look int8
+
+const (
+	out    look = iota // of no set
+	awake              // in every step
+	asleep             // when it rings
+	held               // when the core releases it
+)
+
+// NewSessions returns an empty set for a core that takes everything.
+func NewSessions() *Sessions {
+	return &Sessions{byID: make(map[uint64]*Session), takes: Takes{Requests: true, Rings: true}}
+}
+
+// Limit says what the core takes. It is called before the first Add.
+func (ss *Sessions) Limit(t Takes) { ss.takes = t }
+
+// Add puts a session into the set, active. Adding it again does nothing.
 func (ss *Sessions) Add(s *Session) {
+	if s.set == ss {
+		return
+	}
 	ss.byID[s.ID] = s
-	s.set = ss
+	s.set, s.look = ss, asleep
+	s.deaf = !ss.takes.Requests
+	for r := range s.out {
+		s.out[r].paused = !ss.takes.Rings
+	}
 	if s.ringing {
 		ss.ringing = append(ss.ringing, s)
 	}
 	ss.Wake(s)
 }
 
-// Remove takes a session out of the set.
+// Remove takes a session out of the set and ends it: see Session.End. One that is
+// not of the set is left alone.
 func (ss *Sessions) Remove(s *Session) {
-	delete(ss.byID, s.ID)
-	ss.deactivate(s)
+	if s.set != ss {
+		return
+	}
+	if ss.byID[s.ID] == s {
+		delete(ss.byID, s.ID)
+	}
+	if s.listed {
+		ss.active = slices.DeleteFunc(ss.active, func(o *Session) bool { return o == s })
+	}
 	s.WakeClient()
-	s.set = nil
+	s.set, s.look, s.listed = nil, out, false
+	s.End()
 }
 
 // Get returns the session with that id, or nil.
@@ -40,8 +84,9 @@ func (ss *Sessions) Get(id uint64) *Session { return ss.byID[id] }
 // Len is the number of sessions.
 func (ss *Sessions) Len() int { return len(ss.byID) }
 
-// Active are the sessions a step looks at. The slice is valid until the set
-// changes, and the caller may walk it from any point to be fair.
+// Active are the sessions a step looks at, and those that are held in the course of it.
+// The slice is valid until the step ends, and the caller may walk it from any point to
+// be fair.
 func (ss *Sessions) Active() []*Session { return ss.active }
 
 // All calls f with every session, in no order.
@@ -51,36 +96,50 @@ func (ss *Sessions) All(f func(*Session)) {
 	}
 }
 
-// Wake makes a session active.
+// Wake makes a sleeping session active. One that is held is not woken, and one of no
+// set or of another is left alone.
 func (ss *Sessions) Wake(s *Session) {
-	s.idle = 0
-	if s.active || s.held {
+	if s.set != ss || ss.stopped {
 		return
 	}
-	s.active = true
-	s.announceAwake()
-	ss.active = append(ss.active, s)
+	s.idle = 0
+	if s.look == asleep {
+		ss.enlist(s)
+	}
 }
 
 // Hold stops looking at a session without telling its client to ring: the core
-// has reached a limit and wants no more requests until Release.
+// has reached a limit and wants no more of it until Release.
 func (ss *Sessions) Hold(s *Session) {
-	s.held = true
-	ss.deactivate(s)
-}
-
-// Release ends Hold.
-func (ss *Sessions) Release(s *Session) {
-	if s.held {
-		s.held = false
-		ss.Wake(s)
+	if s.set == ss {
+		s.look = held
+		ss.untidy = true
 	}
 }
 
-func (ss *Sessions) deactivate(s *Session) {
-	if s.active {
-		s.active = false
-		ss.active = slices.DeleteFunc(ss.active, func(o *Session) bool { return o == s })
+// Release ends Hold: what has come meanwhile is looked for.
+func (ss *Sessions) Release(s *Session) {
+	if s.set == ss && s.look == held && !ss.stopped {
+		ss.enlist(s)
+	}
+}
+
+// Held tells whether the core holds the session.
+func (s *Session) Held() bool { return s.look == held }
+
+// Stop holds all sessions, and those that come, for good: for a core that takes
+// nothing any more and leaves the rest to a successor.
+func (ss *Sessions) Stop() {
+	ss.stopped = true
+	ss.All(ss.Hold)
+}
+
+func (ss *Sessions) enlist(s *Session) {
+	s.look, s.idle = awake, 0
+	s.announceAwake()
+	if !s.listed {
+		s.listed = true
+		ss.active = append(ss.active, s)
 	}
 }
 
@@ -88,33 +147,48 @@ func (ss *Sessions) deactivate(s *Session) {
 // budget ticks: it announces sleep, looks again, and leaves the session out of
 // Active if there is nothing. It returns the number still active.
 func (ss *Sessions) Cool(now, budget uint64) int {
-	for i := len(ss.active) - 1; i >= 0; i-- {
-		s := ss.active[i]
-		if activity := s.activity(); activity != s.seen {
-			s.seen = activity
-			s.idle = 0
-			continue
-		}
-		if s.idle == 0 {
-			s.idle = now
-		}
-		if now-s.idle < budget {
-			continue
-		}
-		s.announceSleep()
-		if s.pending() {
-			s.announceAwake()
-			s.idle = 0
-			continue
-		}
-		s.active = false
-		ss.active = slices.Delete(ss.active, i, i+1)
-	}
+	ss.keep(func(s *Session) bool { return s.look == awake && !s.cool(now, budget) })
 	return len(ss.active)
 }
 
-// WakeClients enters the kernel for every session whose client must be woken.
+// keep leaves the others out of Active.
+func (ss *Sessions) keep(which func(*Session) bool) {
+	ss.untidy = false
+	ss.active = slices.DeleteFunc(ss.active, func(s *Session) bool {
+		s.listed = which(s)
+		return !s.listed
+	})
+}
+
+// cool tells whether an active session has gone to sleep.
+func (s *Session) cool(now, budget uint64) bool {
+	if activity := s.activity(); activity != s.seen {
+		s.seen = activity
+		s.idle = 0
+		return false
+	}
+	if s.idle == 0 {
+		s.idle = now
+	}
+	if now-s.idle < budget {
+		return false
+	}
+	s.announceSleep()
+	if s.pending() {
+		s.announceAwake()
+		s.idle = 0
+		return false
+	}
+	s.look = asleep
+	return true
+}
+
+// WakeClients ends a step: it enters the kernel for every session whose client must
+// be woken. Who was held in the step, and is released, is served after the others.
 func (ss *Sessions) WakeClients() {
+	if ss.untidy {
+		ss.keep(func(s *Session) bool { return s.look == awake })
+	}
 	for i, s := range ss.ringing {
 		s.WakeClient()
 		ss.ringing[i] = nil

@@ -20,12 +20,17 @@ func (s *Session) announceAwake() {
 }
 
 // pending is the last look before sleep: is there a request or a descriptor that
-// has not been taken? A toggle whose request was taken by the hot slot does not
-// count, so a client that never finishes a toggle cannot keep the server awake.
+// the core would take, if it asked? It looks where Next and Pop look, and ignores what
+// they ignore. A toggle whose request was taken by the hot slot does not count, so
+// a client that never finishes a toggle cannot keep the server awake.
 func (s *Session) pending() bool {
 	if s.err != nil {
 		return false
 	}
+	return !s.deaf && s.requestsPending() || s.ringsPending()
+}
+
+func (s *Session) requestsPending() bool {
 	if s.client.load(s.g.record(s.hot)) != s.taken[s.hot] {
 		return true
 	}
@@ -37,5 +42,5 @@ func (s *Session) pending() bool {
 			}
 		}
 	}
-	return s.ringsPending()
+	return false
 }

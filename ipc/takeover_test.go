@@ -20,3 +20,34 @@ func TestSuccessorTellsOfAnEndedSession(t *testing.T) {
 		t.Error("the client was not rung")
 	}
 }
+
+// TestARequestTakenBackEndsTheSession: a client that puts a sequence number back after
+// a takeover, when its server has seen that the request is in flight, does not keep the
+// server looking for it.
+func TestARequestTakenBackEndsTheSession(t *testing.T) {
+	for name, next := range map[string]func(*Session) (Request, bool){"NextStarted": (*Session).NextStarted, "Next": (*Session).Next} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, Geometry{Slots: 70})
+			if _, err := p.client.Start(t.Context(), &Words{}); err != nil {
+				t.Fatal(err)
+			}
+			r, ok := p.session.Next()
+			if !ok {
+				t.Fatal("no request")
+			}
+			p.session.Begin(r.Slot)
+			if name == "NextStarted" {
+				p.session.Execute(r.Slot)
+			}
+			s := p.attach(2)
+			p.client.mine.publish(p.g.record(r.Slot), r.Seq-1)
+			if r, ok := next(s); ok {
+				t.Fatalf("took %+v", r)
+			}
+			var ended *SessionError
+			if !errors.As(s.Err(), &ended) || ended.Reason != ReasonSequence {
+				t.Errorf("the session has %v", s.Err())
+			}
+		})
+	}
+}

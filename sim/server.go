@@ -142,6 +142,7 @@ func (s *incarnation) step() {
 // drop takes away the session of a dead client.
 func (s *incarnation) drop(c *client) {
 	session := s.byClient[c]
+	s.asleep = false // whoever tells the loop has woken it
 	s.run(func() {
 		if err := session.Err(); err != nil && !c.hostile {
 			s.world.fail(err)

@@ -82,6 +82,11 @@ func (a *answerer) answer(s *ipc.Session, r *ipc.Request) {
 // released, which is when a successor sends it back once more.
 func (a *answerer) turnRings(s *ipc.Session) (worked bool) {
 	out, in := s.Out(0), s.In(0)
+	if in.Free() == 0 {
+		out.Pause()
+		return false
+	}
+	out.Resume()
 	var d ipc.Descriptor
 	deadly := false
 	for in.Free() > 0 && out.Pop(&d) {

@@ -126,7 +126,12 @@ func (p *Process) drop(id, ref uint64) {
 	p.service.Remove(s, done)
 }
 
+// close gives all memory back. The end of the session comes first, whoever still
+// refers to it.
 func (s *Session) close() {
+	if s.IPC != nil {
+		s.IPC.End()
+	}
 	for _, m := range s.mapped {
 		_ = m.Close()
 	}

@@ -9,6 +9,7 @@ package networktest
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -96,6 +97,31 @@ func (r *Rig) attach(m *Member) {
 		r.t.Fatal(err)
 	}
 	r.set.Add(s)
+}
+
+// Leave takes a port away, as the supervisor does, and gives its memory to somebody
+// else. The function returned tells whether it has been left alone since.
+func (r *Rig) Leave(m *Member) (untouched func() bool) {
+	r.set.Remove(m.Session)
+	r.Core.Remove(m.Session)
+	r.members = slices.DeleteFunc(r.members, func(o *Member) bool { return o == m })
+	r.t.Cleanup(func() {
+		m.Client.Close()
+		unix.Close(m.doorbell)
+	})
+	for _, mem := range [][]byte{m.cmem, m.smem, m.Region} {
+		for i := range mem {
+			mem[i] = 0xa5
+		}
+	}
+	return func() bool {
+		for _, mem := range [][]byte{m.cmem, m.smem, m.Region} {
+			if slices.ContainsFunc(mem, func(b byte) bool { return b != 0xa5 }) {
+				return false
+			}
+		}
+		return true
+	}
 }
 
 // Succeed makes a new server take over all ports. The last one must have died.

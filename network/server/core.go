@@ -33,6 +33,7 @@ type Core struct {
 
 // NewCore returns a core that serves the given set, which is also the loop's.
 func NewCore(sessions *ipc.Sessions) *Core {
+	sessions.Limit(ipc.Takes{Rings: true})
 	return &Core{sessions: sessions, byIPC: make(map[*ipc.Session]*port), fabrics: make(map[int]*fabric)}
 }
 
@@ -70,7 +71,7 @@ func (c *Core) Remove(s *ipc.Session) {
 		return
 	}
 	delete(c.byIPC, s)
-	p.gone = true
+	p.gone, p.mem, p.tap = true, nil, nil
 	p.fabric.remove(p)
 	if len(p.fabric.ports) == 0 {
 		delete(c.fabrics, p.cfg.Network)
@@ -80,7 +81,10 @@ func (c *Core) Remove(s *ipc.Session) {
 
 // Drain stops taking frames; they wait in shared memory for a successor. Nothing
 // taken is ever left between two steps, so the server may end at once.
-func (c *Core) Drain() { c.draining = true }
+func (c *Core) Drain() {
+	c.draining = true
+	c.sessions.Stop()
+}
 
 // Step gives each port with frames to send one turn, beginning where the last step
 // had to end, or from a port that rotates.
@@ -94,8 +98,8 @@ func (c *Core) Step(now time.Duration) (worked bool) {
 	active := c.sessions.Active()
 	turns := 0
 	for ; turns < len(active) && c.units > 0; turns++ {
-		p := c.byIPC[active[(c.turn+turns)%len(active)]]
-		if p != nil && !p.failed && c.serve(p) {
+		s := active[(c.turn+turns)%len(active)]
+		if p := c.byIPC[s]; p != nil && !p.failed && !s.Held() && c.serve(p) {
 			worked = true
 		}
 	}
@@ -103,9 +107,6 @@ func (c *Core) Step(now time.Duration) (worked bool) {
 		turns = 1
 	}
 	c.turn += turns
-	for _, p := range c.held {
-		c.sessions.Hold(p.session)
-	}
 	return worked
 }
 

@@ -140,6 +140,7 @@ func (c *Core) hold(p *port, h hold) {
 	p.hold = h
 	p.counters.Held++
 	c.held = append(c.held, p)
+	c.sessions.Hold(p.session)
 }
 
 // releaseHeld looks again at the ports whose wait is over.

@@ -67,6 +67,7 @@ type Core struct {
 
 // NewCore returns a core that serves the given set, which is also the loop's.
 func NewCore(sessions *ipc.Sessions) *Core {
+	sessions.Limit(ipc.Takes{Requests: true})
 	return &Core{sessions: sessions, byIPC: make(map[*ipc.Session]*session)}
 }
 
@@ -79,7 +80,10 @@ func (c *Core) AddVolume(name string, device storage.Device) *Volume {
 }
 
 // Drain stops taking requests; they wait in shared memory for a successor.
-func (c *Core) Drain() { c.draining = true }
+func (c *Core) Drain() {
+	c.draining = true
+	c.sessions.Stop()
+}
 
 // Drained reports that nothing taken is left unanswered.
 func (c *Core) Drained() bool { return len(c.free) == len(c.tasks) }
@@ -93,7 +97,9 @@ func (c *Core) Step(now time.Duration) (worked bool) {
 			worked = true
 		}
 	}
-	c.recover()
+	if c.recover() {
+		worked = true
+	}
 	for _, v := range c.volumes {
 		if c.serveWaiting(v) {
 			worked = true
@@ -125,13 +131,14 @@ func (c *Core) reap(v *Volume) (worked bool) {
 }
 
 // recover takes all requests that a predecessor had started.
-func (c *Core) recover() {
+func (c *Core) recover() (worked bool) {
 	for _, s := range c.recovering {
 		for s.removed == nil {
 			r, ok := s.ipc.NextStarted()
 			if !ok {
 				break
 			}
+			worked = true
 			if t := c.take(s, &r); t != nil {
 				c.readmit(t)
 			}
@@ -139,6 +146,7 @@ func (c *Core) recover() {
 		c.report(s)
 	}
 	c.recovering = nil
+	return worked
 }
 
 // serveWaiting gives a turn to each session that waits for the volume, until its
@@ -171,7 +179,7 @@ func (c *Core) serveQueue(g *grant) (worked bool) {
 		}
 		worked = true
 		left.take(length)
-		g.unqueue()
+		c.unqueue(g)
 	}
 	if len(g.queue) > 0 {
 		c.putOff(g, turn{})
@@ -218,7 +226,7 @@ func (c *Core) serve(s *session, left turn, of *grant) (worked bool) {
 			continue
 		}
 		c.park(t)
-		g.enqueue(t)
+		c.enqueue(g, t)
 		rest := turn{}
 		if g == of {
 			rest = left
@@ -261,7 +269,7 @@ func (t *turn) take(length int64) {
 
 // report tells once of a session that has failed.
 func (c *Core) report(s *session) {
-	if err := s.ipc.Err(); err != nil && !s.told {
+	if err := s.ipc.Err(); err != nil && !s.told && s.removed == nil {
 		s.told = true
 		if c.Failed != nil {
 			c.Failed(s.ipc, err)

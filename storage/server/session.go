@@ -31,18 +31,24 @@ type grant struct {
 	bytes    int64   // of admitted transfers
 }
 
-func (g *grant) enqueue(t *task) {
+// enqueue lets a task wait for its grant. A session that waits for all of its
+// volumes is held: what else it asks stays in shared memory, and keeps nobody awake.
+func (c *Core) enqueue(g *grant, t *task) {
 	if len(g.queue) == 0 {
 		g.session.queued++
+		if g.session.stuck() {
+			c.sessions.Hold(g.session.ipc)
+		}
 	}
 	g.queue = append(g.queue, t)
 }
 
-// unqueue removes the first of the queue.
-func (g *grant) unqueue() {
+// unqueue removes the first of a grant's queue.
+func (c *Core) unqueue(g *grant) {
 	if g.queue = g.queue[1:]; len(g.queue) == 0 {
 		g.queue = nil
 		g.session.queued--
+		c.sessions.Release(g.session.ipc)
 	}
 }
 
