@@ -194,7 +194,7 @@ func (s *server) sessionFailed(p *process, f *broker.SessionFailed) {
 		return
 	}
 	session.failed = f.Reason
-	slog.Warn("session failed", "server", s.config.Name, "application", session.app.name, "session", f.Session, "reason", f.Reason)
+	slog.Warn("session failed", "server", s.config.Name, "application", session.app.name, "uid", session.app.peer.UID, "session", f.Session, "reason", f.Reason)
 	session.app.tell(&broker.Ended{Session: f.Session, Reason: f.Reason})
 }
 

@@ -83,11 +83,7 @@ running; 4 the supervisor refused.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
-			level := slog.LevelWarn
-			if s.verbose {
-				level = slog.LevelDebug
-			}
-			slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
+			slog.SetDefault(slog.New(supervisor.NewLog(os.Stderr, s.level())))
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -135,6 +131,14 @@ func usage(min, max int, what string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// level is what is logged.
+func (s *settings) level() slog.Level {
+	if s.verbose {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 // dir is the state directory.

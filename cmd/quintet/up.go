@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"strings"
@@ -36,6 +37,13 @@ background, and the command returns when all servers serve.`,
 			t, err := topology.Load(file)
 			if err != nil {
 				return err
+			}
+			if os.Getenv(detachedVariable) != "" {
+				log, err := supervisor.OpenLogFile(s.logPath())
+				if err != nil {
+					return err
+				}
+				slog.SetDefault(slog.New(supervisor.NewLog(log, s.level())))
 			}
 			if detach {
 				return s.detach(cmd.Context(), file)
@@ -106,7 +114,7 @@ func (s *settings) detach(ctx context.Context, file string) error {
 	if err := supervisor.MakeStateDir(s.dir()); err != nil {
 		return err
 	}
-	logPath := s.dir() + "/supervisor.log"
+	logPath := s.logPath()
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return err
@@ -156,6 +164,9 @@ func (s *settings) detach(ctx context.Context, file string) error {
 	}
 	return fmt.Errorf("%s", strings.TrimPrefix(strings.TrimSpace(string(said[min(start, int64(len(said))):])), "quintet: "))
 }
+
+// logPath is the log of a supervisor in the background.
+func (s *settings) logPath() string { return s.dir() + "/supervisor.log" }
 
 // binary is this program's path; after an upgrade it is the new program.
 func binary() string {
