@@ -74,6 +74,9 @@ func seedHostile(f *testing.F) {
 	f.Add([]byte{0, 16, 1, 4, 0, 32, 1, 3, 0, 33, 7, 3, 0, 0, 1, 2})
 	f.Add([]byte{1, 0, 255, 4, 1, 1, 255, 4}) // all bits, also beyond the slots
 	f.Add([]byte{4, 0, 255, 4, 4, 3, 255, 5, 8, 3, 0, 0})
+	f.Add([]byte{2, 3, 0, 0, 1 | 3<<5, 0, 3, 2, 2, 3, 0, 1, 8, 0, 0, 0}) // a request taken back after a takeover
+	f.Add([]byte{2, 3, 0, 0, 1 | 4<<5, 0, 3, 2, 1 << 5, 0, 0, 2, 8, 0, 0, 2, 2 << 5, 0, 0, 2})
+	f.Add([]byte{3 | 5<<5, 0, 0, 0, 3 | 6<<5, 1, 0, 0, 3 | 7<<5, 0, 2, 6, 3 | 7<<5, 17, 1, 6})
 }
 
 // FuzzHostileClient lets a client write anything into its segment between two
@@ -110,10 +113,9 @@ func FuzzHostileClient(f *testing.F) {
 		eachOp(data, func(op [4]byte) {
 			scribble(bad.cmem, hostileGeometry, op)
 			if op[0]&8 != 0 { // a new server takes over what the peer has made of it
-				set.Remove(bad.session)
-				bad.session = bad.attach(2)
-				set.Add(bad.session)
+				takeOver(bad, set, op[0]&16 != 0)
 			}
+			disturb(t, bad, set, op)
 			serve(bad.session)
 		})
 		k, err := good.client.Start(t.Context(), &Words{41})
@@ -129,6 +131,71 @@ func FuzzHostileClient(f *testing.F) {
 			t.Fatalf("the neighbour got %v, %v", got, err)
 		}
 	})
+}
+
+// takeOver lets another server have the session, which goes on in the same set. The old
+// end of it must be harmless whatever is done with it.
+func takeOver(p *pair, set *Sessions, pardon bool) {
+	old := p.session
+	set.Remove(old)
+	everything(NewSessions(), old)
+	s, err := NewSession(SessionConfig{ID: old.ID, Geometry: p.g, Client: p.cmem, Server: p.smem, Doorbell: p.doorbell})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if pardon {
+		s.Pardon()
+	}
+	s.Attach(2)
+	p.session = s
+	set.Add(s)
+}
+
+// disturb does to a session one of the things that a core does between two turns.
+func disturb(t *testing.T, p *pair, set *Sessions, op [4]byte) {
+	take := func(next func() (Request, bool), mark func(slot int)) {
+		for n := 0; ; n++ {
+			r, ok := next()
+			if !ok {
+				return
+			}
+			if n == p.g.Slots {
+				t.Fatal("more requests than slots")
+			}
+			p.session.Begin(r.Slot)
+			mark(r.Slot)
+		}
+	}
+	switch op[0] >> 5 {
+	case 1:
+		set.Hold(p.session)
+	case 2:
+		set.Release(p.session)
+	case 3: // left started, for a successor, before whom the client writes again
+		take(p.session.Next, p.session.Execute)
+		takeOver(p, set, op[0]&16 != 0)
+		scribble(p.cmem, p.g, [4]byte{op[1], op[2], op[3], op[0]})
+		take(p.session.NextStarted, p.session.Park)
+	case 4: // left on the processor
+		take(p.session.Next, p.session.Park)
+		for range 3 {
+			takeOver(p, set, op[0]&16 != 0)
+		}
+	case 5:
+		set.Hold(p.session)
+		takeOver(p, set, false)
+	case 6:
+		p.session.Fail(ReasonRequest, "")
+		takeOver(p, set, false)
+	case 7:
+		for r := range p.session.out {
+			p.session.Out(r).Pause()
+		}
+		set.Cool(1, 0)
+		for r := range p.session.out {
+			p.session.Out(r).Resume()
+		}
+	}
 }
 
 // FuzzHostileServer lets a server write anything into its segment between two

@@ -47,9 +47,23 @@ func TestScribblingClientHarmsNobody(t *testing.T) {
 			}
 		}
 		kill()
-		good.attach(2) // a successor can take over what is left of both
-		if s := bad.attach(2); s.Err() != nil && !errors.Is(s.Err(), ErrSession) {
-			t.Fatal(s.Err())
+		// Successors can take over what is left of both, and let go of it in every state.
+		set := NewSessions()
+		bad.session = bad.attach(2)
+		set.Add(bad.session)
+		good.session = good.attach(2)
+		good.session.ID = 2
+		set.Add(good.session)
+		for i := range 200 {
+			r := rand.Uint32()
+			disturb(t, bad, set, [4]byte{byte(r), byte(r >> 8), byte(r >> 16), byte(i)})
+			set.Cool(uint64(i), 1)
+			if err := bad.session.Err(); err != nil && !errors.Is(err, ErrSession) {
+				t.Fatal(err)
+			}
+		}
+		if good.session.Err() != nil {
+			t.Fatal(good.session.Err())
 		}
 		stop()
 	}

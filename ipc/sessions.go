@@ -87,7 +87,17 @@ func (ss *Sessions) Len() int { return len(ss.byID) }
 // Active are the sessions a step looks at, and those that are held in the course of it.
 // The slice is valid until the step ends, and the caller may walk it from any point to
 // be fair.
-func (ss *Sessions) Active() []*Session { return ss.active }
+func (ss *Sessions) Active() []*Session {
+	ss.tidy()
+	return ss.active
+}
+
+// tidy leaves those that are held out of Active.
+func (ss *Sessions) tidy() {
+	if ss.untidy {
+		ss.keep(func(s *Session) bool { return s.look == awake })
+	}
+}
 
 // All calls f with every session, in no order.
 func (ss *Sessions) All(f func(*Session)) {
@@ -186,9 +196,7 @@ func (s *Session) cool(now, budget uint64) bool {
 // WakeClients ends a step: it enters the kernel for every session whose client must
 // be woken. Who was held in the step, and is released, is served after the others.
 func (ss *Sessions) WakeClients() {
-	if ss.untidy {
-		ss.keep(func(s *Session) bool { return s.look == awake })
-	}
+	ss.tidy()
 	for i, s := range ss.ringing {
 		s.WakeClient()
 		ss.ringing[i] = nil

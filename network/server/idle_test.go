@@ -98,6 +98,22 @@ func TestWaitingCostsNothing(t *testing.T) {
 		}
 		expectSleep(t, b, time.Millisecond, 20) // floodRate
 	})
+	t.Run("for a reply that nobody gives", func(t *testing.T) {
+		b := newBench(t, hosts(2)...)
+		if _, err := b.sides[0].Client.Start(t.Context(), &ipc.Words{1}); err != nil {
+			t.Fatal(err)
+		}
+		expectSleep(t, b, time.Second, 0)
+		f := b.sides[0].to(b.sides[1], 1)
+		b.sides[0].send(f)
+		b.expect(f, 1)
+	})
+	t.Run("for a successor", func(t *testing.T) {
+		b := newBench(t, hosts(2)...)
+		b.Core.Drain()
+		b.sides[0].send(b.sides[0].to(b.sides[1], 1))
+		expectSleep(t, b, time.Second, 0)
+	})
 	t.Run("for a region", func(t *testing.T) {
 		b := newBench(t, hosts(2)...)
 		b.sides[0].Session.RemoveRegion(network.RegionID) // buffers are posted already

@@ -49,6 +49,8 @@ type tester struct {
 	doorbell       int
 	readOnly       bool
 	limits         storage.Limits
+	geometry       ipc.Geometry
+	single         bool // it may use the first volume only
 }
 
 func newBench(t *testing.T) *bench {
@@ -81,7 +83,7 @@ func (b *bench) open(data []byte) *device.Tampered {
 
 func (b *bench) attach(c *tester) {
 	var err error
-	c.served, err = ipc.NewSession(ipc.SessionConfig{ID: uint64(c.doorbell), Geometry: geometry, Client: c.client, Server: c.server, Doorbell: c.doorbell})
+	c.served, err = ipc.NewSession(ipc.SessionConfig{ID: uint64(c.doorbell), Geometry: c.geometry, Client: c.client, Server: c.server, Doorbell: c.doorbell})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -91,7 +93,11 @@ func (b *bench) attach(c *tester) {
 	c.served.Attach(b.generation)
 	c.served.AddRegion(&ipc.Region{ID: 0, Mem: c.region, Writable: true})
 	c.served.AddRegion(&ipc.Region{ID: 1, Mem: c.region})
-	b.core.AddSession(c.served, []server.Grant{{Volume: b.volumes[0], ReadOnly: c.readOnly}, {Volume: b.volumes[1]}}, c.limits)
+	grants := []server.Grant{{Volume: b.volumes[0], ReadOnly: c.readOnly}, {Volume: b.volumes[1]}}
+	if c.single {
+		grants = grants[:1]
+	}
+	b.core.AddSession(c.served, grants, c.limits)
 	b.set.Add(c.served)
 }
 
@@ -99,7 +105,12 @@ var geometry = ipc.Geometry{Slots: 64}
 
 func (b *bench) connect(readOnly bool, limits storage.Limits) *tester {
 	b.t.Helper()
-	c := &tester{t: b.t, b: b, readOnly: readOnly, limits: limits, region: make([]byte, regionBytes),
+	return b.connectOf(geometry, readOnly, limits)
+}
+
+func (b *bench) connectOf(geometry ipc.Geometry, readOnly bool, limits storage.Limits) *tester {
+	b.t.Helper()
+	c := &tester{t: b.t, b: b, readOnly: readOnly, limits: limits, geometry: geometry, region: make([]byte, regionBytes),
 		client: make([]byte, geometry.ClientBytes()), server: make([]byte, geometry.ServerBytes())}
 	var err error
 	if c.doorbell, err = unix.CreateEventfd(); err != nil {
