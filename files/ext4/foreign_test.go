@@ -193,11 +193,19 @@ func TestImpossibleSuperblocksAreNamed(t *testing.T) {
 	}{
 		{"first_meta_bg", "first meta group 7", []string{"-O", "meta_bg,^resize_inode"}, "set_super_value first_meta_bg 7"},
 		{"journal device", "journal_dev", []string{"-O", "journal_dev"}, ""},
+		{"two journals", "a journal in inode 8, and another", nil, "set_super_value journal_dev 0x801"},
+		{"clusters", "clusters", nil, "set_super_value log_cluster_size 3"},
+		{"clusters of a group", "clusters", nil, "set_super_value clusters_per_group 4096"},
+		{"first inode", "first inode 10", nil, "set_super_value first_ino 10"},
+		{"the Hurd", "Hurd", nil, "set_super_value creator_os 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := ext4test.Mkfs(t, 32<<20, c.args...)
 			if c.set != "" {
 				crashtest.Debugfs(t, path, true, c.set)
+			}
+			if out, code := ext4test.Run(t, "mount", "-o", "loop,ro", path, t.TempDir()); code == 0 {
+				t.Fatalf("the kernel mounts it: %s", out)
 			}
 			v, err := image.Open(path, false)
 			must(t, err)

@@ -15,6 +15,8 @@ const (
 	FlagUnsignedHash = 2
 )
 
+const creatorHurd = 1 // CreatorOS
+
 // Superblock is the decoded superblock. Counts are in file-system blocks.
 type Superblock struct {
 	InodesCount      uint32
@@ -36,6 +38,7 @@ type Superblock struct {
 	ErrorsBehaviour  uint16
 	LastCheck        uint64
 	CheckInterval    uint32
+	CreatorOS        uint32 // whose layout the inodes have
 	RevLevel         uint32
 	FirstInode       uint32
 	InodeSize        uint16
@@ -117,6 +120,9 @@ func (s *Superblock) validate() error {
 	if s.BlocksPerGroup == 0 || uint64(s.BlocksPerGroup) > 8*bs || s.BlocksPerGroup%8 != 0 {
 		return Corrupt(what, "%d blocks per group", s.BlocksPerGroup)
 	}
+	if s.LogClusterSize != s.LogBlockSize || s.ClustersPerGroup != s.BlocksPerGroup {
+		return Corrupt(what, "clusters of 2^%d bytes, %d per group, which need bigalloc", uint64(s.LogClusterSize)+10, s.ClustersPerGroup)
+	}
 	if s.InodeSize < 128 || uint64(s.InodeSize) > bs || bits.OnesCount16(s.InodeSize) != 1 {
 		return Corrupt(what, "inode size %d", s.InodeSize)
 	}
@@ -129,11 +135,17 @@ func (s *Superblock) validate() error {
 	if ds := s.GroupDescSize(); ds < 32 || ds > int(bs) || bits.OnesCount(uint(ds)) != 1 || (s.Has(0, Incompat64Bit, 0) && ds < 64) {
 		return Corrupt(what, "group descriptor size %d", ds)
 	}
+	if s.Has(CompatHasJournal, 0, 0) && s.JournalInode != 0 && s.JournalDev != 0 {
+		return Corrupt(what, "a journal in inode %d, and another on device %#x", s.JournalInode, s.JournalDev)
+	}
+	if s.CreatorOS == creatorHurd && s.Has(0, Incompat64Bit, 0) {
+		return Corrupt(what, "made for the Hurd, whose inodes have no room for blocks of 64 bits")
+	}
 	groups := s.Groups()
 	if groups > 1<<32-1 || uint64(s.InodesCount) != groups*uint64(s.InodesPerGroup) {
 		return Corrupt(what, "%d inodes in %d groups of %d", s.InodesCount, groups, s.InodesPerGroup)
 	}
-	if s.FirstInode < 3 || s.FirstInode > s.InodesCount {
+	if s.FirstInode < FirstIno || s.FirstInode > s.InodesCount {
 		return Corrupt(what, "first inode %d", s.FirstInode)
 	}
 	if s.LogGroupsPerFlex > 31 {

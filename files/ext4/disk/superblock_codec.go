@@ -16,6 +16,7 @@ func (s *Superblock) decode(b []byte) {
 	s.State = u16(0x3A)
 	s.ErrorsBehaviour = u16(0x3C)
 	s.CheckInterval = u32(0x44)
+	s.CreatorOS = u32(0x48)
 	s.RevLevel = u32(0x4C)
 	s.FirstInode, s.InodeSize = FirstIno, 128
 	if s.RevLevel > 0 {
@@ -97,6 +98,7 @@ func (s *Superblock) Encode(b []byte) {
 	p16(0x3C, s.ErrorsBehaviour)
 	p32(0x40, uint32(s.LastCheck))
 	p32(0x44, s.CheckInterval)
+	p32(0x48, s.CreatorOS)
 	p32(0x4C, s.RevLevel)
 	p32(0x54, s.FirstInode)
 	p16(0x58, s.InodeSize)
