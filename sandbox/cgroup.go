@@ -143,6 +143,29 @@ func (c cgroups) create(name string, limits Limits) (*cgroup, error) {
 	return g, nil
 }
 
+// limitMemory changes the limit of the group, in bytes.
+func (g *cgroup) limitMemory(bytes int64) error {
+	return writeLimit(g.directories[0], limitFiles[g.version].memory, bytes)
+}
+
+// eventFiles of a group count the processes that the kernel has killed for what the
+// group used, in a line "oom_kill N".
+var eventFiles = map[int]string{1: "memory.oom_control", 2: "memory.events"}
+
+// starved tells whether the kernel has killed a process of the group for what it used.
+func (g *cgroup) starved() bool {
+	text, err := os.ReadFile(filepath.Join(g.directories[0], eventFiles[g.version]))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if n, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
+			return n != "0"
+		}
+	}
+	return false
+}
+
 // place has the process start in the group, where the kernel can.
 func (g *cgroup) place(a *syscall.SysProcAttr) {
 	if g != nil && g.handle != nil {

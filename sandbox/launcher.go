@@ -227,6 +227,20 @@ func (l *Launcher) run(s Spec, program *os.File, plan plan) (*Process, error) {
 	return p, nil
 }
 
+// LimitMemory changes the limit that the profile has set, in bytes. Without a group
+// there is none to change. A limit below what is in use may be refused. It may wait
+// for the kernel to take memory back.
+func (p *Process) LimitMemory(bytes int64) error {
+	if p.cgroup == nil {
+		return nil
+	}
+	return p.cgroup.limitMemory(bytes)
+}
+
+// OutOfMemory tells, before Reap, whether the kernel has killed the process because
+// its group used more memory than it may.
+func (p *Process) OutOfMemory() bool { return p.cgroup != nil && p.cgroup.starved() }
+
 // Reap waits for the process to end, releases what the supervisor held of it
 // and returns how it ended. To be called exactly once.
 func (p *Process) Reap() (*os.ProcessState, error) {

@@ -212,6 +212,12 @@ func TestMemoryLimitKills(t *testing.T) {
 	if len(groups) == 0 {
 		t.Fatal("the process has no group")
 	}
+	if err := p.Pidfd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if !p.OutOfMemory() {
+		t.Error("the kernel's reason is not known")
+	}
 	state, err := p.Reap()
 	if err != nil {
 		t.Fatal(err)

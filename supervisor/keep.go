@@ -137,6 +137,7 @@ func (s *session) grant(g *broker.Grant, fd int) (*region, error) {
 func (s *session) offer(p *process) {
 	s.holders[p] = true
 	s.used = s.used || p == s.server.active
+	s.server.adjustMemory()
 	p.send(&broker.Session{
 		ID: s.id, Client: s.app.name, Terms: s.terms, Geometry: s.geometry,
 	}, nil, false, s.client, s.segment, s.doorbell)
@@ -146,6 +147,7 @@ func (s *session) offer(p *process) {
 }
 
 func (s *session) offerRegion(r *region, p *process) {
+	s.server.adjustMemory()
 	p.send(&r.body, func() { s.server.regionMapped(r, p) }, false, r.fd)
 	if r.pinned {
 		s.offerPin(r, p)

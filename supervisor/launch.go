@@ -49,8 +49,10 @@ func (s *Supervisor) start(config topology.Server, of *program, volumes int) (*p
 }
 
 // launch starts a process and hands it everything the supervisor keeps.
-func (s *server) launch(of *program) {
-	p, err := s.sup.start(s.config, of, len(s.volumes))
+func (s *server) launch(of *program, memory int64) {
+	config := s.config
+	config.Memory = memory
+	p, err := s.sup.start(config, of, len(s.volumes))
 	var devices []opened
 	if err == nil {
 		devices = s.openVolumes() // which may take a slow device its time: without locks
@@ -88,6 +90,8 @@ func (s *server) launch(of *program) {
 	// Answered last, and so the sign that all of the above has been taken.
 	p.send(&broker.Status{Server: s.config.Name}, func() { s.stands(p) }, false, s.status.fd)
 	s.standby = p
+	p.limit = memory
+	s.adjustMemory()
 	s.sup.reaping.Go(func() { s.watchDeath(p) })
 	go s.receive(p)
 	s.ensure()

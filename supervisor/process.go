@@ -40,6 +40,7 @@ type process struct {
 	conn    *broker.Conn
 	since   time.Time
 	hung    bool           // killed because it hung; guarded by Supervisor.mu
+	limit   int64          // of its memory, in bytes; guarded by Supervisor.mu
 	lost    map[int]string // volumes that it has not, by handle, and why; guarded by Supervisor.mu
 	asked   bool           // its end was asked for, and is no failure; guarded by Supervisor.mu
 

@@ -55,15 +55,17 @@ type server struct {
 	program         *program // of the processes to be started
 	restarting      bool     // restart has not returned
 
-	serving    backoff   // of processes that die without having served
-	standing   backoff   // of processes that die before they are ready
-	activateAt time.Time // not before
-	launchAt   time.Time // not before
-	retryTimer *time.Timer
-	reopening  bool // a volume that is lost is looked for
+	serving           backoff   // of processes that die without having served
+	standing          backoff   // of processes that die before they are ready
+	activateAt        time.Time // not before
+	launchAt          time.Time // not before
+	retryTimer        *time.Timer
+	reopening         bool // a volume that is lost is looked for
+	adjusting, adjust bool // setLimits runs; and has something to do
 
 	deaths    uint64 // of active processes, orderly ends included
 	kills     uint64 // of hung processes by the supervisor
+	starved   uint64 // killed by the kernel for want of memory
 	lastDeath string
 	pardon    bool     // the last active process was killed from outside
 	degraded  []string // measures of the sandbox that this host refuses
@@ -155,7 +157,7 @@ func (s *server) ensure() {
 	wanted := s.active == nil || s.config.Standby && !s.recoveredAt.IsZero()
 	if wanted && s.standby == nil && !s.launching && s.due(s.launchAt) {
 		s.launching = true
-		go s.launch(s.program)
+		go s.launch(s.program, s.memoryLimit())
 	}
 	s.reopen()
 }

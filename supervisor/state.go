@@ -30,8 +30,9 @@ type ServerState struct {
 	Warm       bool         `json:"standby_warm"`          // it has been handed everything
 	Release    string       `json:"release,omitempty"`     // of the active process
 	Generation uint64       `json:"generation"`
-	Deaths     uint64       `json:"deaths"` // of active processes
-	Hangs      uint64       `json:"hangs"`  // processes killed because they hung
+	Deaths     uint64       `json:"deaths"`                  // of active processes
+	Hangs      uint64       `json:"hangs"`                   // processes killed because they hung
+	Starved    uint64       `json:"out_of_memory,omitempty"` // active processes killed by the kernel for what they used
 	Sessions   int          `json:"sessions"`
 	Ending     int          `json:"ending_sessions,omitempty"` // they wait for devices
 	Volumes    []string     `json:"volumes,omitempty"`
@@ -104,7 +105,7 @@ func (s *Supervisor) stateLocked() State {
 
 func (s *server) state() ServerState {
 	state := ServerState{
-		Name: s.config.Name, Phase: s.phase(), Generation: s.generation, Deaths: s.deaths, Hangs: s.kills,
+		Name: s.config.Name, Phase: s.phase(), Generation: s.generation, Deaths: s.deaths, Hangs: s.kills, Starved: s.starved,
 		Sessions: len(s.sessions), Standby: s.config.Standby, LastDeath: s.lastDeath, Degraded: s.degraded,
 		Requests: s.status.Count(broker.CountRequests), Replayed: s.status.Count(broker.CountReplayed),
 		ReadB: s.status.Count(broker.CountRead), WrittenB: s.status.Count(broker.CountWritten),

@@ -10,11 +10,12 @@ import (
 func (s *server) watchDeath(p *process) {
 	_ = p.box.Pidfd.Wait()
 	ended := time.Now()
+	starved := p.box.OutOfMemory()
 	s.sup.mu.Lock()
 	wasActive := p == s.active
 	if wasActive {
 		s.diedAt = ended
-		s.activeDied(p)
+		s.activeDied(p, starved)
 		for _, session := range s.sessions {
 			session.died()
 		}
@@ -30,6 +31,9 @@ func (s *server) watchDeath(p *process) {
 	s.ensure()
 	s.sup.mu.Unlock()
 	end := p.bury()
+	if starved {
+		end = s.outOfMemory(p.limit)
+	}
 	s.sup.mu.Lock()
 	defer s.sup.mu.Unlock()
 	if wasActive || !p.asked {
@@ -38,15 +42,25 @@ func (s *server) watchDeath(p *process) {
 	slog.Info("server process ended", "server", s.config.Name, "pid", p.pid, "active", wasActive, "end", end)
 }
 
-func (s *server) activeDied(p *process) {
+func (s *server) activeDied(p *process, starved bool) {
 	s.active = nil
 	s.deaths++
 	// A server that dies of a request crashes or hangs. SIGKILL comes from
-	// outside, unless the supervisor sent it to end a hang: whatever was being
+	// outside, unless the supervisor sent it to end a hang, or the kernel for want of memory: whatever was being
 	// executed is as innocent as before.
-	s.pardon = !p.hung && p.box.Pidfd.EndedBy(syscall.SIGKILL)
+	s.pardon = !p.hung && !starved && p.box.Pidfd.EndedBy(syscall.SIGKILL)
 	served := s.status.served() > s.servedBefore
 	if p.asked {
+		return
+	}
+	if starved {
+		// It may have served well until then, and so may the next, as often as a client
+		// likes: it counts as a failure, unless the process has lived long.
+		s.starved++
+		if time.Since(p.since) > s.serving.Reset {
+			s.serving.progressed()
+		}
+		s.activateAt = time.Now().Add(s.serving.failed())
 		return
 	}
 	if served || !s.recoveredAt.IsZero() && time.Since(s.recoveredAt) > s.serving.Reset {
