@@ -29,6 +29,12 @@
 //   - Nothing that a server needs to go on is kept in its own memory: Attach
 //     finds all of it in the two segments, so a successor continues where a dead
 //     server stopped, whichever write was its last.
+//   - What was in flight at Attach stays so until it is taken: a client that puts its
+//     sequence number back violates the protocol.
+//   - A session is of one set at most, and in one state there: looked at, asleep,
+//     or held by its core. Removal ends it: it reaches no memory any more.
+//   - A session is kept awake by what its core would take and by nothing else. What a
+//     core never takes is ignored, for ever; see Takes.
 //   - A wake-up is a hint. It may come too often, never too seldom: whoever
 //     publishes looks at the other side's sleep word after a full fence, and
 //     whoever goes to sleep announces it, with a full fence, before the last look.
