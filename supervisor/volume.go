@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc/shm"
 	"github.com/quintet-os/quintet/storage/device"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
@@ -37,6 +38,14 @@ func (v *volume) prepare() error {
 
 func (v *volume) prepareBacking() error {
 	if v.Backing == topology.Memory {
+		have, err := unix.HostMemory()
+		if err != nil {
+			return err
+		}
+		if most := min(have, shm.SizeMax); v.Size > most {
+			return fmt.Errorf("memory: %s is more than a volume in memory can have here, which is %s; use `file:` or `device:`",
+				topology.FormatSize(v.Size), topology.FormatSize(most))
+		}
 		fd, err := unix.CreateMemfd("quintet-volume-"+v.Name, v.Size)
 		if err != nil {
 			return err
