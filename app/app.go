@@ -83,7 +83,7 @@ func Connect(ctx context.Context, opts ...Option) (*App, error) {
 		each(&o)
 	}
 	a := &App{leases: o.leases, sessions: make(map[uint64]*session), networks: make(map[*Network]bool), early: make(map[uint64]string)}
-	hello := broker.Hello{Name: o.name[:min(len(o.name), broker.NameMax)], Domain: o.domain}
+	hello := broker.Hello{Name: broker.PrintableName(o.name), Domain: o.domain}
 	var err error
 	if o.conn != nil {
 		a.broker, err = broker.NewClientOn(ctx, o.conn, hello, a.told)

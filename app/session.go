@@ -45,6 +45,12 @@ func (s *session) open(ctx context.Context, c *broker.Connect, terms any) error 
 		return fmt.Errorf("%w: not an answer to connect", broker.ErrMalformed)
 	}
 	s.id = connected.Session
+	entered := false
+	defer func() {
+		if !entered {
+			s.app.broker.EndSession(s.id)
+		}
+	}()
 	bell := m.FDs[1]
 	theirs, err := shm.Open(m.FDs[0], g.ServerBytes(), false)
 	if err != nil {
@@ -61,6 +67,7 @@ func (s *session) open(ctx context.Context, c *broker.Connect, terms any) error 
 		return errors.Join(err, unix.Close(bell))
 	}
 	s.app.enter(s)
+	entered = true
 	mapped.closeFDs()
 	if err := json.Unmarshal(connected.Terms, terms); err != nil {
 		return fmt.Errorf("%w: terms of a session: %v", broker.ErrMalformed, err)
@@ -91,7 +98,7 @@ func grant[T any](ctx context.Context, s *session, region, bytes int, owner func
 // end ends the session and waits until the server has let go of its memory.
 func (s *session) end() error {
 	if s.ipc == nil {
-		return nil // the supervisor ends what it has of it with the connection
+		return nil // open has ended what there was of it
 	}
 	s.app.mu.Lock()
 	_, open := s.app.sessions[s.id]

@@ -52,7 +52,7 @@ func serveSession(t task) (any, error) {
 		return nil, err
 	}
 	var packet [1]byte
-	n, fds, err := unix.ReceivePacket(socket, packet[:], true)
+	n, fds, err := unix.ReceivePacket(socket, packet[:], 4, true)
 	if err != nil || n == 0 || len(fds) != 1 {
 		return nil, fmt.Errorf("receive the client's segment: %d bytes, %d descriptors, %w", n, len(fds), err)
 	}

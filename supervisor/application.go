@@ -34,24 +34,26 @@ type application struct {
 	sessions map[uint64]*session
 	granted  int64 // bytes
 	gone     bool
+	mute     bool // it does not read its answers, and has to go
 	silent   bool // answers is closed
 
-	answers chan answer
-	end     sync.Once
+	answers  chan answer
+	disposal disposal // of what it has handed over, and of its connection
+	end      sync.Once
 }
 
 type answer struct {
-	ref  uint64
-	body broker.Body
-	fds  []int
+	ref   uint64
+	body  broker.Body
+	files []*descriptor
 }
 
 // admit starts the handling of a new connection, or refuses it.
 func (s *Supervisor) admit(conn *broker.Conn) {
 	peer, err := unix.PeerOf(conn.Socket())
 	pidfd := peerPidfd(conn)
-	if err != nil || pidfd == nil {
-		_ = conn.Close() // it has gone already
+	if err != nil || pidfd == nil { // it has gone already
+		s.refused.put(func() { _ = conn.Close() })
 		return
 	}
 	app := &application{
@@ -69,9 +71,9 @@ func (s *Supervisor) admit(conn *broker.Conn) {
 	}
 	s.mu.Unlock()
 	if refusal != nil {
-		_ = conn.Send(0, refusal)
+		_, _ = conn.TrySend(0, refusal)
 		_ = pidfd.Close()
-		_ = conn.Close()
+		s.refused.put(func() { _ = conn.Close() })
 		return
 	}
 	app.start()
@@ -83,7 +85,7 @@ func (a *application) start() {
 	go a.serve()
 	go func() {
 		if a.pidfd.Wait() == nil {
-			_ = a.conn.Close() // serve ends, even if a child has inherited the socket
+			a.leave() // even if a child has inherited the socket
 		}
 	}()
 }
@@ -115,7 +117,7 @@ func (a *application) serve() {
 			return
 		}
 		refusal := a.handle(&m)
-		m.CloseFDs()
+		a.discard(m.FDs)
 		if refusal == nil {
 			continue
 		}
@@ -148,22 +150,21 @@ func (a *application) refuseAndClose(ref uint64, r *broker.Refused) {
 // handle does what a message asks for. A returned error is the answer; it takes
 // the descriptors that it uses out of m.
 func (a *application) handle(m *broker.Message) error {
-	a.sup.mu.Lock()
-	defer a.sup.mu.Unlock()
-	if hello, ok := m.Body.(*broker.Hello); ok && !a.greeted {
-		return a.hello(m.Ref, hello)
-	}
-	if !a.greeted {
-		return broker.Refuse(broker.CodeMalformed, "the first message must be hello")
-	}
-	if a.sup.ending {
-		return broker.Refuse(broker.CodeDown, "the system is being shut down")
-	}
 	switch body := m.Body.(type) {
 	case *broker.Connect:
 		return a.connect(m, body)
 	case *broker.Grant:
 		return a.grant(m, body)
+	}
+	a.sup.mu.Lock()
+	defer a.sup.mu.Unlock()
+	if hello, ok := m.Body.(*broker.Hello); ok && !a.greeted {
+		return a.hello(m.Ref, hello)
+	}
+	if err := a.mayAsk(); err != nil {
+		return err
+	}
+	switch body := m.Body.(type) {
 	case *broker.Close:
 		return a.closeSession(m.Ref, body)
 	case *broker.Control:
@@ -187,9 +188,49 @@ func (a *application) handle(m *broker.Message) error {
 	return broker.Refuse(broker.CodeMalformed, "an application must not send this message")
 }
 
+// mayAsk says why an application may ask for nothing now. Supervisor.mu is held.
+func (a *application) mayAsk() error {
+	switch {
+	case !a.greeted:
+		return broker.Refuse(broker.CodeMalformed, "the first message must be hello")
+	case a.gone:
+		return broker.Refuse(broker.CodeDown, "the connection is over")
+	case a.sup.ending:
+		return broker.Refuse(broker.CodeDown, "the system is being shut down")
+	}
+	return nil
+}
+
+// own keeps a descriptor that has been counted. The count ends when it is closed.
+func (a *application) own(fd int) *descriptor {
+	return newDescriptor(fd, &a.disposal, func() { a.giveBack(1) })
+}
+
+func (a *application) giveBack(n int) {
+	a.sup.mu.Lock()
+	defer a.sup.mu.Unlock()
+	a.sup.kept.give(a.peer.UID, n)
+	a.sup.changed.Broadcast()
+}
+
+// discard closes what came with a message and is of no use. It waits for that, so
+// that an application has no more than one message's descriptors in the way of being
+// closed beside those that are counted.
+func (a *application) discard(fds []int) {
+	if len(fds) == 0 {
+		return
+	}
+	closed := make(chan struct{})
+	a.disposal.put(func() {
+		unix.CloseAll(fds)
+		close(closed)
+	})
+	<-closed
+}
+
 func (a *application) hello(ref uint64, h *broker.Hello) error {
-	if len(h.Name) > broker.NameMax {
-		return broker.Refuse(broker.CodeMalformed, "a name of %d bytes, at most %d are allowed", len(h.Name), broker.NameMax)
+	if err := broker.CheckName(h.Name); err != nil {
+		return broker.Refuse(broker.CodeMalformed, "%v", err)
 	}
 	a.name = h.Name
 	if h.Domain != "" {
@@ -202,15 +243,30 @@ func (a *application) hello(ref uint64, h *broker.Hello) error {
 	if err := a.conn.Socket().SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
+	if err := unix.PassDescriptors(a.conn.Socket(), true); err != nil {
+		return err
+	}
 	a.greeted = true
 	a.reply(ref, &broker.Welcome{SupervisorPID: os.Getpid()})
 	return nil
 }
 
 func (a *application) grant(m *broker.Message, g *broker.Grant) error {
+	malformed := checkRegion(g, m.FDs[0])
+	a.sup.mu.Lock()
+	defer a.sup.mu.Unlock()
+	if err := a.mayAsk(); err != nil {
+		return err
+	}
 	s := a.sessions[g.Session]
 	if s == nil || s.dropping != nil {
 		return broker.Refuse(broker.CodeNotFound, "this application has no session %d", g.Session)
+	}
+	if malformed != nil {
+		return malformed
+	}
+	if err := s.mayGrant(g); err != nil {
+		return err
 	}
 	if refusal := s.server.crowded(); refusal != nil {
 		return refusal
@@ -218,13 +274,8 @@ func (a *application) grant(m *broker.Message, g *broker.Grant) error {
 	if refusal := a.sup.kept.take(a.peer.UID, 1); refusal != nil {
 		return refusal
 	}
-	fd := m.FDs[0]
+	r := s.grant(g, a.own(m.FDs[0]))
 	m.FDs = nil
-	r, err := s.grant(g, fd)
-	if err != nil {
-		a.sup.kept.give(a.peer.UID, 1)
-		return err
-	}
 	ref := m.Ref
 	r.granted = func() { a.reply(ref, &broker.Granted{}) }
 	for _, p := range s.server.processes() {
@@ -245,44 +296,41 @@ func (a *application) closeSession(ref uint64, c *broker.Close) error {
 // tell sends a message nobody asked for.
 func (a *application) tell(body broker.Body) { a.reply(0, body) }
 
-// reply queues an answer and takes its descriptors over, which have been counted.
-// It never blocks. Supervisor.mu is held.
-func (a *application) reply(ref uint64, body broker.Body, fds ...int) {
+// reply queues an answer and takes its files over. It never blocks. Supervisor.mu is
+// held.
+func (a *application) reply(ref uint64, body broker.Body, files ...*descriptor) {
 	if a.silent {
-		unix.CloseAll(fds)
-		a.sup.kept.give(a.peer.UID, len(fds))
+		releaseAll(files)
 		return
 	}
 	select {
-	case a.answers <- answer{ref: ref, body: body, fds: fds}:
+	case a.answers <- answer{ref: ref, body: body, files: files}:
 	default:
-		unix.CloseAll(fds)
-		a.sup.kept.give(a.peer.UID, len(fds))
-		slog.Warn("application does not read its answers", "name", a.name, "pid", a.peer.PID)
-		_ = a.conn.Close()
+		releaseAll(files)
+		if !a.mute {
+			a.mute = true
+			slog.Warn("application does not read its answers", "name", a.name, "pid", a.peer.PID)
+			go a.leave()
+		}
 	}
 }
 
 func (a *application) answer() {
 	for m := range a.answers {
-		_ = a.conn.Send(m.ref, m.body, m.fds...) // serve notices a broken connection
-		if len(m.fds) == 0 {
-			continue
-		}
-		unix.CloseAll(m.fds)
-		a.sup.mu.Lock()
-		a.sup.kept.give(a.peer.UID, len(m.fds))
-		a.sup.mu.Unlock()
+		_ = a.conn.Send(m.ref, m.body, numbers(m.files)...) // serve notices a broken connection
+		releaseAll(m.files)
 	}
 }
 
-// leave ends everything of an application that has gone.
+// leave ends everything of an application that has gone, or has to go. Nothing of it
+// waits for the application: not even the closing of its connection, which may hold
+// descriptors that nobody has received.
 func (a *application) leave() {
 	a.end.Do(func() {
-		_ = a.conn.Close()
-		_ = a.pidfd.Close()
+		a.disposal.put(func() { _ = a.conn.Close() })
 		a.sup.mu.Lock()
 		defer a.sup.mu.Unlock()
+		_ = a.pidfd.Close()
 		for _, s := range a.sessions {
 			if s.dropping == nil {
 				s.end(a.forget)
@@ -290,23 +338,31 @@ func (a *application) leave() {
 				s.dropping.told = a.forget
 			}
 		}
+		for _, f := range a.sup.fabrics {
+			f.abandon(a)
+		}
 		a.gone = true
 		a.forget()
 		for token, d := range a.sup.tokens {
 			if d.app == a {
-				d.end()
+				go d.end()
 				delete(a.sup.tokens, token)
 			}
 		}
 	})
 }
 
-// forget removes an application whose last session has ended. Supervisor.mu is
-// held.
+// forget removes an application whose last session has ended. Its place becomes free
+// when everything it has handed over is closed. Supervisor.mu is held.
 func (a *application) forget() {
 	if a.gone && len(a.sessions) == 0 && a.sup.applications[a] {
 		delete(a.sup.applications, a)
-		a.sup.kept.leave(a.peer.UID)
+		a.disposal.put(func() {
+			a.sup.mu.Lock()
+			defer a.sup.mu.Unlock()
+			a.sup.kept.leave(a.peer.UID)
+			a.sup.changed.Broadcast()
+		})
 		a.silent = true
 		close(a.answers)
 		a.sup.changed.Broadcast()

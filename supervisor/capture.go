@@ -14,6 +14,9 @@ func (a *application) capture(m *broker.Message, c *broker.Capturing) error {
 	if err := a.mayControl("capture"); err != nil {
 		return err
 	}
+	if err := unix.SetNonblockingPackets(m.FDs[0]); err != nil {
+		return broker.Refuse(broker.CodeMalformed, "the file of a capture: %v", err)
+	}
 	f := a.sup.fabrics[c.Network]
 	if f == nil {
 		return broker.Refuse(broker.CodeNotFound, "there is no network %q; `quintet ps` lists them", c.Network)
@@ -27,14 +30,12 @@ func (a *application) capture(m *broker.Message, c *broker.Capturing) error {
 		if s.port.name != c.Port && s.port.config.MAC.String() != c.Port {
 			continue
 		}
-		fd := m.FDs[0]
-		m.FDs = nil
-		if err := unix.SetNonblock(fd); err != nil {
-			unix.CloseAll([]int{fd})
-			return broker.Refuse(broker.CodeMalformed, "the file of a capture: %v", err)
+		if refusal := a.sup.kept.take(a.peer.UID, 1); refusal != nil {
+			return refusal
 		}
 		s.port.endCapture()
-		s.port.capturing = fd
+		s.port.capturing = a.own(m.FDs[0])
+		m.FDs = nil
 		s.offerCapture(false)
 		a.reply(m.Ref, &broker.Closed{})
 		return nil
@@ -44,8 +45,8 @@ func (a *application) capture(m *broker.Message, c *broker.Capturing) error {
 
 // offerCapture tells the active process to write, or to go on writing.
 func (s *session) offerCapture(continued bool) {
-	if p := s.server.active; p != nil && s.port.capturing >= 0 {
-		p.send(&broker.Capture{Session: s.id, Continued: continued}, nil, false, s.port.capturing)
+	if p := s.server.active; p != nil && s.port.capturing != nil {
+		p.send(&broker.Capture{Session: s.id, Continued: continued}, nil, s.port.capturing)
 	}
 }
 
@@ -62,8 +63,6 @@ func (s *server) captured(c *broker.Captured) {
 }
 
 func (p *port) endCapture() {
-	if p.capturing >= 0 {
-		unix.CloseAll([]int{p.capturing})
-		p.capturing = -1
-	}
+	p.capturing.release()
+	p.capturing = nil
 }

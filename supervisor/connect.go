@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/quintet-os/quintet/internal/unix"
-	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/storage"
@@ -21,22 +19,61 @@ type admission struct {
 
 // connect makes a session, if the application has a right to it.
 func (a *application) connect(m *broker.Message, c *broker.Connect) error {
+	id, err := a.begin(c)
+	if err != nil {
+		return err
+	}
+	s, err := a.newSession(id, c.Geometry, m.FDs[0])
+	m.FDs = nil
+	if err != nil {
+		return err
+	}
+	a.sup.mu.Lock()
+	defer a.sup.mu.Unlock()
+	if err := a.enter(m.Ref, c, s); err != nil {
+		s.close()
+		return err
+	}
+	return nil
+}
+
+// begin counts a session that is to be made, and numbers it.
+func (a *application) begin(c *broker.Connect) (id uint64, err error) {
+	a.sup.mu.Lock()
+	defer a.sup.mu.Unlock()
+	if err := a.mayAsk(); err != nil {
+		return 0, err
+	}
+	if (c.Volume == "") == (c.Network == "") {
+		return 0, broker.Refuse(broker.CodeMalformed, "a session is with a volume or with a network, with one of the two")
+	}
+	if refusal := a.sup.kept.take(a.peer.UID, sessionDescriptors+connectedDescriptors); refusal != nil {
+		return 0, refusal
+	}
+	a.sup.lastSession++
+	return a.sup.lastSession, nil
+}
+
+// enter admits a session that has been made and answers, now or later. Only with an
+// error the session stays the caller's. Supervisor.mu is held.
+func (a *application) enter(ref uint64, c *broker.Connect, s *session) error {
+	if err := a.mayAsk(); err != nil { // it may have gone meanwhile
+		return err
+	}
+	if len(a.sessions) >= sessionsMax {
+		return broker.Refuse(broker.CodeLimit, "this application has %d sessions already", sessionsMax)
+	}
 	var admitted *admission
 	var err error
-	switch {
-	case (c.Volume == "") == (c.Network == ""):
-		return broker.Refuse(broker.CodeMalformed, "a session is with a volume or with a network, with one of the two")
-	case len(a.sessions) >= sessionsMax:
-		return broker.Refuse(broker.CodeLimit, "this application has %d sessions already", sessionsMax)
-	case c.Volume != "":
+	if c.Volume != "" {
 		admitted, err = a.admitToVolume(c)
-	default:
-		admitted, err = a.admitToNetwork(m, c)
+	} else {
+		admitted, err = a.admitToNetwork(ref, c, s)
 	}
 	if err != nil || admitted == nil {
 		return err
 	}
-	return a.open(m, c.Geometry, admitted)
+	return a.open(ref, s, admitted)
 }
 
 func (a *application) admitToVolume(c *broker.Connect) (*admission, error) {
@@ -60,8 +97,9 @@ func (a *application) admitToVolume(c *broker.Connect) (*admission, error) {
 	return &admission{server: server, terms: terms, told: terms}, nil
 }
 
-// admitToNetwork makes a port. Without a port and an error, the answer comes later.
-func (a *application) admitToNetwork(m *broker.Message, c *broker.Connect) (*admission, error) {
+// admitToNetwork makes a port. Without a port and an error, the answer comes later,
+// and the session is its.
+func (a *application) admitToNetwork(ref uint64, c *broker.Connect, s *session) (*admission, error) {
 	f, err := a.fabric(c.Network)
 	if err != nil {
 		return nil, err
@@ -77,7 +115,7 @@ func (a *application) admitToNetwork(m *broker.Message, c *broker.Connect) (*adm
 			f.renew(a.uplink)
 		}
 	case f.dhcp() != nil && len(right.Addresses) == 0:
-		return nil, f.ask(a, m, c.Geometry, right)
+		return nil, f.ask(ref, s, right)
 	default:
 		p, err = f.join(&right, nil)
 	}
@@ -107,10 +145,11 @@ func (a *application) fabric(name string) (*fabric, error) {
 	return f, nil
 }
 
-// open makes the session and answers.
-func (a *application) open(m *broker.Message, g ipc.Geometry, to *admission) (err error) {
+// open enters a session that has been admitted, and answers. On error the port that
+// has been made for it is given back here, and the session is the caller's.
+func (a *application) open(ref uint64, s *session, to *admission) (err error) {
 	defer func() {
-		if err != nil && to.port != nil && to.port.fabric.ports[to.port] {
+		if err != nil && to.port != nil {
 			to.port.leave()
 		}
 	}()
@@ -125,33 +164,13 @@ func (a *application) open(m *broker.Message, g ipc.Geometry, to *admission) (er
 	if err != nil {
 		return err
 	}
-	uid := a.peer.UID
-	if refusal := a.sup.kept.take(uid, sessionDescriptors+connectedDescriptors); refusal != nil {
-		return refusal
-	}
-	clientFD := m.FDs[0]
-	m.FDs = nil
-	a.sup.lastSession++
-	s, readOnlyFD, err := newSession(a.sup.lastSession, g, clientFD)
-	if err != nil {
-		a.sup.kept.give(uid, sessionDescriptors+connectedDescriptors)
-		return err
-	}
-	s.app, s.server, s.terms, s.port = a, to.server, terms, to.port
+	s.server, s.terms, s.port = to.server, terms, to.port
 	a.sessions[s.id], to.server.sessions[s.id] = s, s
 	for _, p := range to.server.processes() {
 		s.offer(p)
 	}
-	// The doorbell is sent as a duplicate: the session may end before this
-	// message has left.
-	doorbell, err := unix.Dup(s.doorbell)
-	if err != nil {
-		unix.CloseAll([]int{readOnlyFD})
-		a.sup.kept.give(uid, connectedDescriptors)
-		s.end(nil)
-		return err
-	}
-	a.reply(m.Ref, &broker.Connected{Session: s.id, Terms: told}, readOnlyFD, doorbell)
+	a.reply(ref, &broker.Connected{Session: s.id, Terms: told}, s.readOnly, s.doorbell.hold())
+	s.readOnly = nil
 	a.sup.changed.Broadcast() // for those who wait for an uplink
 	return nil
 }

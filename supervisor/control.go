@@ -124,7 +124,7 @@ func (a *application) domainOf(ref uint64, declared topology.Application) {
 	a.sup.mu.Lock()
 	defer a.sup.mu.Unlock()
 	if a.gone {
-		d.end()
+		go d.end()
 		return
 	}
 	a.sup.tokens[answer.Token] = d
@@ -162,26 +162,17 @@ func (a *application) report(ref uint64, v any) error {
 	if refusal := a.sup.kept.take(a.peer.UID, 1); refusal != nil {
 		return refusal
 	}
-	sent := false
-	defer func() {
-		if !sent {
-			a.sup.kept.give(a.peer.UID, 1)
-		}
-	}()
 	fd, err := unix.CreateMemfd("quintet-report", int64(len(p)))
 	if err != nil {
+		a.sup.kept.give(a.peer.UID, 1)
 		return err
 	}
-	f := os.NewFile(uintptr(fd), "report")
-	defer f.Close()
-	if _, err := f.WriteAt(p, 0); err != nil {
+	file := a.own(fd)
+	if err := unix.WriteAll(fd, p); err != nil {
+		file.release()
 		return err
 	}
-	if fd, err = unix.Dup(fd); err != nil {
-		return err
-	}
-	sent = true
-	a.reply(ref, &broker.Report{Bytes: int64(len(p))}, fd)
+	a.reply(ref, &broker.Report{Bytes: int64(len(p))}, file)
 	return nil
 }
 

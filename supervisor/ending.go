@@ -47,7 +47,7 @@ func (s *session) continueEnd() {
 func (s *session) askToLetGo(p *process) {
 	if !s.dropping.asked[p] {
 		s.dropping.asked[p] = true
-		p.send(&broker.Drop{Session: s.id}, func() { s.server.sessionDropped(s, p) }, false)
+		p.send(&broker.Drop{Session: s.id}, func() { s.server.sessionDropped(s, p) })
 	}
 }
 

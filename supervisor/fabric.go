@@ -42,8 +42,8 @@ type port struct {
 	name      string // of the application or uplink
 	config    network.PortConfig
 	iface     network.Interface
-	leased    bool // its addresses are of a DHCP server
-	capturing int  // descriptor of a capture; -1 if there is none
+	leased    bool        // its addresses are of a DHCP server
+	capturing *descriptor // of a capture, or nil
 }
 
 // searchMax bounds the addresses tried for one port: of those in use there are
@@ -121,7 +121,7 @@ func usable(subnet netip.Prefix, a netip.Addr) bool {
 
 // join makes a port for an application. The errors are refusals.
 func (f *fabric) join(right *topology.Port, lease *network.Interface) (*port, error) {
-	p := &port{fabric: f, name: right.To, capturing: -1}
+	p := &port{fabric: f, name: right.To}
 	p.iface = network.Interface{Name: right.To, MTU: f.MTU, MAC: right.MAC}
 	addresses := right.Addresses
 	switch {
@@ -177,7 +177,7 @@ func (f *fabric) ways() (gateways []netip.Addr, resolvers []netip.AddrPort) {
 
 // joinUplink makes the port of an uplink.
 func (f *fabric) joinUplink(u *topology.Uplink) (*port, error) {
-	p := &port{fabric: f, name: u.Name, capturing: -1}
+	p := &port{fabric: f, name: u.Name}
 	p.iface = network.Interface{Name: u.Name, MTU: f.MTU, MAC: f.mac(u.Name)}
 	p.config = network.PortConfig{MAC: p.iface.MAC, Uplink: true, VLAN: u.VLAN, Trunk: u.Trunk, Rate: u.Rate}
 	if u.Kind == topology.User {

@@ -28,11 +28,11 @@ type session struct {
 	terms    json.RawMessage // as the server is told
 	port     *port           // nil for a session with a storage server
 	geometry ipc.Geometry
-	// Descriptors of the client segment, the server segment (writable) and the
-	// doorbell.
-	client, segment, doorbell int
-	regions                   map[int]*region
-	failed                    string // why the server ended it
+	// client and segment are the two segments, the second one writable; readOnly is
+	// what the client gets of it, until it has been sent.
+	client, segment, readOnly, doorbell *descriptor
+	regions                             map[int]*region
+	failed                              string // why the server ended it
 	// holders are the processes that have been handed the session. used tells whether
 	// one of them has served it, so that a device may write to its memory.
 	holders  map[*process]bool
@@ -43,94 +43,105 @@ type session struct {
 // region is granted payload memory.
 type region struct {
 	body   broker.Region
-	fd     int
+	memory *descriptor
 	pinned bool              // by an active server; standbys do the same
 	mapped map[*process]bool // processes that have said so
 	// granted answers the application once the active process has mapped it.
 	granted func()
 }
 
-// newSession makes the supervisor's part of a session around a client's segment,
-// which it takes over. The result's descriptors for the client are its own
-// read-only description of the server segment, which the caller closes, and the
-// doorbell, which stays kept.
-func newSession(id uint64, g ipc.Geometry, clientFD int) (s *session, readOnlyFD int, err error) {
-	if err := g.Check(); err != nil {
-		unix.CloseAll([]int{clientFD})
-		return nil, -1, broker.Refuse(broker.CodeLimit, "%v", err)
+// newSession makes what the supervisor keeps of a session around a client's segment,
+// which it takes over. Its descriptors have been counted. It is called
+// without locks: it makes memory and looks at a stranger's.
+func (a *application) newSession(id uint64, g ipc.Geometry, clientFD int) (*session, error) {
+	s := &session{id: id, app: a, geometry: g, regions: make(map[int]*region), holders: make(map[*process]bool)}
+	made := 0
+	own := func(fd int) *descriptor {
+		made++
+		return a.own(fd)
 	}
-	if err := checkClientSegment(clientFD, g.ClientBytes()); err != nil {
-		unix.CloseAll([]int{clientFD})
-		return nil, -1, err
-	}
-	s = &session{
-		id: id, geometry: g, client: clientFD, segment: -1, doorbell: -1,
-		regions: make(map[int]*region), holders: make(map[*process]bool),
-	}
-	fail := func(err error) (*session, int, error) {
+	err := s.make(own, clientFD)
+	if err != nil {
+		a.giveBack(sessionDescriptors + connectedDescriptors - made)
 		s.close()
-		return nil, -1, broker.Refuse(broker.CodeInternal, "make a session: %v", err)
+		return nil, err
 	}
-	segment, err := shm.Create(fmt.Sprintf("quintet-session-%d", id), g.ServerBytes(), shm.Shared)
-	if err != nil {
-		return fail(err)
-	}
-	s.segment = segment.FD
-	err = ipc.FormatServer(segment.Mem, g)
-	if err == nil {
-		readOnlyFD, err = segment.ReadOnlyFD()
-	}
-	if unmapErr := unix.Unmap(segment.Mem); err == nil {
-		err = unmapErr
-	}
-	if err != nil {
-		return fail(err)
-	}
-	if s.doorbell, err = unix.CreateEventfd(); err != nil {
-		unix.CloseAll([]int{readOnlyFD})
-		return fail(err)
-	}
-	return s, readOnlyFD, nil
+	return s, nil
 }
 
-func checkClientSegment(fd, size int) error {
-	if err := shm.Check(fd, size, shm.OneWriter); err != nil {
+func (s *session) make(own func(fd int) *descriptor, clientFD int) error {
+	s.client = own(clientFD)
+	if err := s.geometry.Check(); err != nil {
+		return broker.Refuse(broker.CodeLimit, "%v", err)
+	}
+	if err := shm.Check(clientFD, s.geometry.ClientBytes(), shm.OneWriter); err != nil {
 		return broker.Refuse(broker.CodeMemory, "the client segment: %v", err)
 	}
+	segment, err := shm.Create(fmt.Sprintf("quintet-session-%d", s.id), s.geometry.ServerBytes(), shm.Shared)
+	if err != nil {
+		return fmt.Errorf("make a session: %w", err)
+	}
+	defer segment.Close()
+	if err := ipc.FormatServer(segment.Mem, s.geometry); err != nil {
+		return fmt.Errorf("make a session: %w", err)
+	}
+	readOnly, err := segment.ReadOnlyFD()
+	if err != nil {
+		return fmt.Errorf("make a session: %w", err)
+	}
+	s.readOnly = own(readOnly)
+	s.segment, segment.FD = own(segment.FD), -1
+	doorbell, err := unix.CreateEventfd()
+	if err != nil {
+		return fmt.Errorf("make a session: %w", err)
+	}
+	s.doorbell = own(doorbell)
 	return nil
 }
 
-// grant checks and keeps a region; it takes fd over.
-func (s *session) grant(g *broker.Grant, fd int) (*region, error) {
-	refuse := func(err error) (*region, error) {
-		unix.CloseAll([]int{fd})
-		return nil, err
-	}
+// checkRegion says what is wrong with memory that is to be granted. It is called
+// without locks.
+func checkRegion(g *broker.Grant, fd int) error {
 	switch {
 	case g.Region < 0 || g.Region >= regionsMax:
-		return refuse(broker.Refuse(broker.CodeLimit, "region %d is out of range: a session has regions 0 to %d", g.Region, regionsMax-1))
-	case s.regions[g.Region] != nil:
-		return refuse(broker.Refuse(broker.CodeLimit, "region %d is already granted", g.Region))
-	case g.Bytes <= 0 || g.Bytes > grantedMax-s.app.granted:
-		return refuse(broker.Refuse(broker.CodeLimit, "a region of %d bytes: this application may grant %d more", g.Bytes, grantedMax-s.app.granted))
+		return broker.Refuse(broker.CodeLimit, "region %d is out of range: a session has regions 0 to %d", g.Region, regionsMax-1)
+	case g.Bytes <= 0 || g.Bytes > grantedMax:
+		return broker.Refuse(broker.CodeLimit, "a region of %d bytes: an application may grant 1 to %d", g.Bytes, int64(grantedMax))
 	}
 	kind := shm.OneWriter
 	if g.Writable {
 		kind = shm.Shared
 	}
 	if err := shm.Check(fd, int(g.Bytes), kind); err != nil {
-		return refuse(broker.Refuse(broker.CodeMemory, "region %d: %v", g.Region, err))
+		return broker.Refuse(broker.CodeMemory, "region %d: %v", g.Region, err)
 	}
+	return nil
+}
+
+// mayGrant says whether there is room for a region that has been checked.
+// Supervisor.mu is held.
+func (s *session) mayGrant(g *broker.Grant) error {
+	switch {
+	case s.regions[g.Region] != nil:
+		return broker.Refuse(broker.CodeLimit, "region %d is already granted", g.Region)
+	case g.Bytes > grantedMax-s.app.granted:
+		return broker.Refuse(broker.CodeLimit, "a region of %d bytes: this application may grant %d more", g.Bytes, grantedMax-s.app.granted)
+	}
+	return nil
+}
+
+// grant keeps a region that may be granted. Supervisor.mu is held.
+func (s *session) grant(g *broker.Grant, memory *descriptor) *region {
 	r := &region{
 		body: broker.Region{
 			Session: s.id, Region: g.Region, Bytes: g.Bytes,
 			Writable: g.Writable, Delegable: g.Delegable,
 		},
-		fd: fd, mapped: make(map[*process]bool),
+		memory: memory, mapped: make(map[*process]bool),
 	}
 	s.regions[g.Region] = r
 	s.app.granted += g.Bytes
-	return r, nil
+	return r
 }
 
 // offer hands the session and its regions to a process. Supervisor.mu is held.
@@ -140,7 +151,7 @@ func (s *session) offer(p *process) {
 	s.server.adjustMemory()
 	p.send(&broker.Session{
 		ID: s.id, Client: s.app.name, Terms: s.terms, Geometry: s.geometry,
-	}, nil, false, s.client, s.segment, s.doorbell)
+	}, nil, s.client, s.segment, s.doorbell)
 	for _, r := range s.regions {
 		s.offerRegion(r, p)
 	}
@@ -148,7 +159,7 @@ func (s *session) offer(p *process) {
 
 func (s *session) offerRegion(r *region, p *process) {
 	s.server.adjustMemory()
-	p.send(&r.body, func() { s.server.regionMapped(r, p) }, false, r.fd)
+	p.send(&r.body, func() { s.server.regionMapped(r, p) }, r.memory)
 	if r.pinned {
 		s.offerPin(r, p)
 	}
@@ -157,7 +168,7 @@ func (s *session) offerRegion(r *region, p *process) {
 // offerPin has a standby pin a region that it has been offered.
 func (s *session) offerPin(r *region, p *process) {
 	if s.server.sup.mayPin() {
-		p.send(&broker.Pin{Session: s.id, Region: r.body.Region}, nil, false)
+		p.send(&broker.Pin{Session: s.id, Region: r.body.Region}, nil)
 	}
 }
 
@@ -171,44 +182,36 @@ func (r *region) settle(active *process) {
 	}
 }
 
-// close closes the kept descriptors.
+// close lets go of what is kept. Supervisor.mu is held, if the session has been
+// entered.
 func (s *session) close() {
-	closed := len(s.regions)
 	for _, r := range s.regions {
 		s.app.granted -= r.body.Bytes
-		unix.CloseAll([]int{r.fd})
+		r.memory.release()
 	}
 	s.regions = nil
-	for _, fd := range []int{s.client, s.segment, s.doorbell} {
-		if fd >= 0 {
-			unix.CloseAll([]int{fd})
-			closed++
-		}
-	}
-	if s.app != nil {
-		s.app.sup.kept.give(s.app.peer.UID, closed)
-	}
-	s.client, s.segment, s.doorbell = -1, -1, -1
+	releaseAll([]*descriptor{s.client, s.segment, s.readOnly, s.doorbell})
+	s.client, s.segment, s.readOnly, s.doorbell = nil, nil, nil, nil
 }
 
 // revoke ends the session in its segment, for a server that is not there to do
 // it: the client's calls return. Supervisor.mu is held.
 func (s *session) revoke(reason ipc.Reason) error {
-	if s.client < 0 {
+	if s.client == nil {
 		return nil
 	}
-	client, err := mapCopy(s.client, s.geometry.ClientBytes(), false)
+	client, err := mapCopy(s.client.fd, s.geometry.ClientBytes(), false)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	segment, err := mapCopy(s.segment, s.geometry.ServerBytes(), true)
+	segment, err := mapCopy(s.segment.fd, s.geometry.ServerBytes(), true)
 	if err != nil {
 		return err
 	}
 	defer segment.Close()
 	side, err := ipc.NewSession(ipc.SessionConfig{
-		ID: s.id, Geometry: s.geometry, Client: client.Mem, Server: segment.Mem, Doorbell: s.doorbell,
+		ID: s.id, Geometry: s.geometry, Client: client.Mem, Server: segment.Mem, Doorbell: s.doorbell.fd,
 	})
 	if err != nil {
 		return err

@@ -80,7 +80,7 @@ func (s *server) launch(of *program, memory int64) {
 		s.offerVolume(p, handle, each)
 	}
 	if s.counters != nil {
-		p.send(&broker.Counters{Bytes: network.CountersBytes}, nil, false, s.counters.segment.FD)
+		p.send(&broker.Counters{Bytes: network.CountersBytes}, nil, s.counters.file)
 	}
 	for _, session := range s.sessions {
 		if session.dropping == nil || !session.dropping.fenced {
@@ -88,7 +88,7 @@ func (s *server) launch(of *program, memory int64) {
 		}
 	}
 	// Answered last, and so the sign that all of the above has been taken.
-	p.send(&broker.Status{Server: s.config.Name}, func() { s.stands(p) }, false, s.status.fd)
+	p.send(&broker.Status{Server: s.config.Name}, func() { s.stands(p) }, s.status.file)
 	s.standby = p
 	p.limit = memory
 	s.adjustMemory()

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/supervisor/topology"
@@ -18,11 +17,11 @@ const leaseMax = 15 * time.Second
 // lease is a port that waits for its addresses from the DHCP server behind its
 // network's uplink. Guarded by Supervisor.mu.
 type lease struct {
-	app      *application
-	right    topology.Port
-	question broker.Message // Connect, with its descriptor
-	geometry ipc.Geometry
-	timer    *time.Timer
+	app     *application
+	right   topology.Port
+	ref     uint64   // of the question
+	session *session // to be entered; owned until then
+	timer   *time.Timer
 }
 
 // dhcp is the uplink that asks for the addresses of the network's ports, or nil.
@@ -36,8 +35,8 @@ func (f *fabric) dhcp() *uplink {
 }
 
 // ask has the uplink get a lease for a port that is to be. The answer to the
-// application comes with it. It takes the descriptor out of m.
-func (f *fabric) ask(a *application, m *broker.Message, g ipc.Geometry, right topology.Port) error {
+// application comes with it. Unless there is an error, the session is the lease's.
+func (f *fabric) ask(ref uint64, s *session, right topology.Port) error {
 	u := f.dhcp()
 	if u.app == nil {
 		return broker.Refuse(broker.CodeDown, "uplink %s, which asks for the addresses of network %s, is not there now; try again", u.Name, f.Name)
@@ -49,9 +48,8 @@ func (f *fabric) ask(a *application, m *broker.Message, g ipc.Geometry, right to
 	if f.macs[mac] {
 		return broker.Refuse(broker.CodeConflict, "another port of network %s has the address %v; an application with a MAC of its own has one port", f.Name, mac)
 	}
-	l := &lease{app: a, right: right, question: broker.Message{Ref: m.Ref, FDs: m.FDs}, geometry: g}
+	l := &lease{app: s.app, right: right, ref: ref, session: s}
 	l.right.MAC = mac
-	m.FDs = nil
 	f.macs[mac] = true
 	f.leases[mac] = l
 	l.timer = time.AfterFunc(leaseMax, func() {
@@ -69,8 +67,8 @@ func (f *fabric) refuse(mac network.MAC, l *lease, refusal *broker.Refused) {
 		return
 	}
 	f.forget(mac, l)
-	l.app.reply(l.question.Ref, refusal)
-	l.question.CloseFDs()
+	l.app.reply(l.ref, refusal)
+	l.session.close()
 	f.release(mac)
 }
 
@@ -78,6 +76,15 @@ func (f *fabric) forget(mac network.MAC, l *lease) {
 	delete(f.leases, mac)
 	delete(f.macs, mac)
 	l.timer.Stop()
+}
+
+// abandon ends the waits of an application that has gone.
+func (f *fabric) abandon(a *application) {
+	for mac, l := range f.leases {
+		if l.app == a {
+			f.refuse(mac, l, broker.Refuse(broker.CodeDown, "the application has gone"))
+		}
+	}
 }
 
 // release gives a lease back.
@@ -118,19 +125,16 @@ func (a *application) leased(b *broker.Leased) error {
 
 // settle makes the port and answers the application.
 func (l *lease) settle(f *fabric, mac network.MAC, got *network.Interface) {
-	defer l.question.CloseFDs()
-	if l.app.gone {
-		f.release(mac)
-		return
-	}
 	got.MAC = mac
 	p, err := f.join(&l.right, got)
-	if err == nil {
-		err = l.app.open(&l.question, l.geometry, p.admission())
-	}
 	if err != nil {
 		f.release(mac)
-		l.app.reply(l.question.Ref, asRefusal(err))
+	} else {
+		err = l.app.open(l.ref, l.session, p.admission()) // the port gives its lease back
+	}
+	if err != nil {
+		l.session.close()
+		l.app.reply(l.ref, asRefusal(err))
 	}
 }
 

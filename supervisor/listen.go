@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
 )
 
@@ -23,6 +24,12 @@ func (s *Supervisor) listen() error {
 	l, err := net.ListenUnix("unixpacket", &net.UnixAddr{Name: path, Net: "unixpacket"})
 	if err != nil {
 		return fmt.Errorf("listen for applications: %w; a shorter --state may help, socket paths have at most 107 bytes", err)
+	}
+	// Accepted connections inherit it: who has not greeted cannot make closing the
+	// connection wait for what it has put into it.
+	if err := unix.PassDescriptors(l, false); err != nil {
+		_ = l.Close()
+		return fmt.Errorf("keep descriptors out of connections: %w", err)
 	}
 	if err := os.Chmod(path, socketMode(s.config.Topology)); err != nil {
 		_ = l.Close()
@@ -59,7 +66,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		s.admit(broker.NewConn(conn))
+		s.admit(broker.NewApplicationConn(conn))
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/sandbox"
 )
@@ -54,13 +53,12 @@ type process struct {
 	stop    chan struct{} // closed by release
 }
 
-// outgoing is a message to send. Descriptors to close after sending are closeFDs.
+// outgoing is a message to send. It holds its files until it has left.
 type outgoing struct {
-	ref      uint64
-	body     broker.Body
-	fds      []int
-	closeFDs bool
-	since    time.Time
+	ref   uint64
+	body  broker.Body
+	files []*descriptor
+	since time.Time
 }
 
 // pending is a message that the server has to answer.
@@ -81,30 +79,31 @@ func newProcess(name string, of *program, box *sandbox.Process, conn *broker.Con
 // send queues a message. done, if not nil, is called once when the server has
 // answered it, and never if the server dies first; it is called without locks.
 // Unless others wait or the server is slow to read, the message has left when
-// send returns, which saves the takeover a wake-up. With closeFDs the descriptors are closed after sending, or at the death.
-func (p *process) send(body broker.Body, done func(), closeFDs bool, fds ...int) {
+// send returns, which saves the takeover a wake-up. The files stay the caller's, who
+// may release them at once.
+func (p *process) send(body broker.Body, done func(), files ...*descriptor) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		if closeFDs {
-			unix.CloseAll(fds)
-		}
 		return
 	}
-	m := outgoing{body: body, fds: fds, closeFDs: closeFDs}
+	m := outgoing{body: body, files: files}
 	if done != nil {
 		p.lastRef++
 		m.ref = p.lastRef
 		p.pending[m.ref] = pending{done: done, since: time.Now()}
 	}
 	if len(p.queue) == 0 && !p.sending {
-		if sent, err := p.conn.TrySend(m.ref, m.body, m.fds...); sent || err != nil {
+		if sent, err := p.conn.TrySend(m.ref, m.body, numbers(files)...); sent || err != nil {
 			p.mu.Unlock()
-			p.sent(&m, err)
+			p.sent(err)
 			return
 		}
 	}
 	m.since = time.Now()
+	for _, each := range files {
+		each.hold()
+	}
 	p.queue = append(p.queue, m)
 	p.mu.Unlock()
 	select {
@@ -130,16 +129,14 @@ func (p *process) sendAll() {
 			m := p.queue[0]
 			p.queue = p.queue[1:]
 			p.mu.Unlock()
-			p.sent(&m, p.conn.Send(m.ref, m.body, m.fds...))
+			p.sent(p.conn.Send(m.ref, m.body, numbers(m.files)...))
+			releaseAll(m.files)
 		}
 	}
 }
 
-// sent ends a message that has left, or cannot.
-func (p *process) sent(m *outgoing, err error) {
-	if m.closeFDs {
-		unix.CloseAll(m.fds)
-	}
+// sent notes whether a message has left.
+func (p *process) sent(err error) {
 	if err != nil {
 		slog.Debug("send to a server", "server", p.name, "pid", p.pid, "err", err)
 	}
@@ -194,9 +191,7 @@ func (p *process) bury() string {
 	close(p.stop)
 	p.mu.Unlock()
 	for _, m := range queue {
-		if m.closeFDs {
-			unix.CloseAll(m.fds)
-		}
+		releaseAll(m.files)
 	}
 	_ = p.conn.Close()
 	state, err := p.box.Reap()

@@ -18,8 +18,9 @@ const (
 	applicationDescriptors = 2
 	// sessionDescriptors are kept for a session: both segments and the doorbell.
 	sessionDescriptors = 3
-	// connectedDescriptors wait in the answer to Connect until it is sent.
-	connectedDescriptors = 2
+	// connectedDescriptors are made for the answer to Connect and closed when it has
+	// been sent: what the application gets of the server segment.
+	connectedDescriptors = 1
 )
 
 // quota counts the connections of applications, and the descriptors kept for

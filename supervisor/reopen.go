@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
 )
 
@@ -14,19 +13,17 @@ const reopenPeriod = time.Second
 // opened is a fresh description of a volume's device, or why there is none. The
 // supervisor keeps none: that would hold a dead server's lock.
 type opened struct {
-	fd  int
-	err error
+	file *descriptor
+	err  error
 }
 
 func (o opened) close() {
-	if o.err == nil {
-		unix.CloseAll([]int{o.fd})
-	}
+	o.file.release()
 }
 
 func (v *volume) tryOpen() opened {
-	fd, err := v.open()
-	return opened{fd: fd, err: err}
+	file, err := v.open()
+	return opened{file: file, err: err}
 }
 
 // openVolumes opens each device. It needs no lock: volumes do not change once the
@@ -52,7 +49,8 @@ func (s *server) offerVolume(p *process, handle int, device opened) {
 	}
 	p.send(&broker.Volume{
 		Name: v.Name, Handle: handle, ReadOnly: v.ReadOnly, Memory: v.memory != nil, Bytes: v.Size, BlockSize: v.BlockSize,
-	}, nil, true, device.fd)
+	}, nil, device.file)
+	device.close()
 }
 
 // lose notes why a process does not have a volume. Supervisor.mu is held.

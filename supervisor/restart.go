@@ -77,7 +77,7 @@ func (s *server) handOver(next *program) error {
 	deaths := s.deaths
 	if drained := s.active; drained != nil {
 		drained.asked = true
-		drained.send(&broker.Drain{}, nil, false)
+		drained.send(&broker.Drain{}, nil)
 		stuck := time.AfterFunc(drainMax, drained.kill)
 		defer stuck.Stop()
 		deaths++

@@ -190,7 +190,7 @@ func (s *server) activate() {
 	s.generation++
 	s.activatedAt, s.recoveredAt = time.Now(), time.Time{}
 	s.servedBefore = s.status.served()
-	s.active.send(&broker.Activate{Generation: s.generation, Pardon: s.pardon}, nil, false)
+	s.active.send(&broker.Activate{Generation: s.generation, Pardon: s.pardon}, nil)
 	for _, session := range s.sessions {
 		session.used = session.used || session.holders[s.active]
 		session.continueEnd()
@@ -234,7 +234,7 @@ func (s *server) stop() {
 		s.standby.kill()
 	}
 	if s.active != nil {
-		s.active.send(&broker.Drain{Final: true}, nil, false)
+		s.active.send(&broker.Drain{Final: true}, nil)
 	}
 	late := time.AfterFunc(drainMax, func() {
 		s.sup.mu.Lock()
@@ -274,12 +274,12 @@ func (s *server) awaitDevices(max time.Duration) {
 			continue
 		}
 		waiting.Go(func() {
-			fd, err := v.open()
+			device, err := v.open()
 			if err != nil {
 				return // it has gone, and does nothing
 			}
-			defer unix.CloseAll([]int{fd})
-			if err := unix.LockExclusive(fd); err != nil {
+			defer device.release()
+			if err := unix.LockExclusive(device.fd); err != nil {
 				slog.Error("wait for a device", "volume", v.Name, "err", err)
 			}
 		})

@@ -11,24 +11,23 @@ import (
 // statusSegment is the status segment of one server, kept over its incarnations.
 type statusSegment struct {
 	broker.StatusWords
-	fd      int
-	segment *shm.Segment
+	kept
 
 	beat   uint64 // heartbeat seen last
 	beatAt time.Time
 }
 
 func newStatusSegment(server string) (*statusSegment, error) {
-	segment, err := shm.Create("quintet-status-"+server, broker.StatusBytes, shm.Shared)
+	memory, err := newKept("quintet-status-"+server, broker.StatusBytes)
 	if err != nil {
 		return nil, err
 	}
-	words, err := broker.ViewStatus(segment.Mem)
+	words, err := broker.ViewStatus(memory.segment.Mem)
 	if err != nil {
-		_ = segment.Close()
+		memory.close()
 		return nil, err
 	}
-	return &statusSegment{StatusWords: words, fd: segment.FD, segment: segment, beatAt: time.Now()}, nil
+	return &statusSegment{StatusWords: words, kept: memory, beatAt: time.Now()}, nil
 }
 
 // silence is the time since the heartbeat was seen to move, as precise as the
@@ -42,26 +41,43 @@ func (s *statusSegment) silence() time.Duration {
 
 func (s *statusSegment) served() uint64 { return s.Count(broker.CountRequests) }
 
-func (s *statusSegment) close() { _ = s.segment.Close() }
-
 // counterTable is the memory in which a network server counts by port, kept over its
 // incarnations.
 type counterTable struct {
 	network.CounterTable
-	segment *shm.Segment
+	kept
 }
 
 func newCounterTable(server string) (*counterTable, error) {
-	segment, err := shm.Create("quintet-ports-"+server, network.CountersBytes, shm.Shared)
+	memory, err := newKept("quintet-ports-"+server, network.CountersBytes)
 	if err != nil {
 		return nil, err
 	}
-	table, err := network.ViewCounters(segment.Mem)
+	table, err := network.ViewCounters(memory.segment.Mem)
 	if err != nil {
-		_ = segment.Close()
+		memory.close()
 		return nil, err
 	}
-	return &counterTable{CounterTable: table, segment: segment}, nil
+	return &counterTable{CounterTable: table, kept: memory}, nil
 }
 
-func (t *counterTable) close() { _ = t.segment.Close() }
+// kept is memory of the supervisor's own that it hands to the processes of a server.
+type kept struct {
+	segment *shm.Segment // its mapping
+	file    *descriptor
+}
+
+func newKept(name string, size int) (kept, error) {
+	segment, err := shm.Create(name, size, shm.Shared)
+	if err != nil {
+		return kept{}, err
+	}
+	file := newDescriptor(segment.FD, new(disposal), nil)
+	segment.FD = -1
+	return kept{segment: segment, file: file}, nil
+}
+
+func (k *kept) close() {
+	k.file.release()
+	_ = k.segment.Close()
+}

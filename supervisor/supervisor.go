@@ -61,6 +61,7 @@ type Supervisor struct {
 	fabrics      map[string]*fabric
 	uplinks      []*uplink
 	applications map[*application]bool
+	refused      disposal // of connections that were not admitted
 	kept         quota
 	helloMax     time.Duration // helloMax and
 	queueMax     int           // queueMax, but for tests
@@ -216,7 +217,7 @@ func (s *Supervisor) Close() error {
 	s.reaping.Wait()
 	s.mu.Lock()
 	for app := range s.applications {
-		_ = app.conn.Close()
+		go app.leave()
 	}
 	for len(s.applications) > 0 {
 		s.changed.Wait()

@@ -191,7 +191,7 @@ func TestSessionLimit(t *testing.T) {
 	}
 	c.Close()
 	s.mu.Lock()
-	for len(s.applications) > 1 {
+	for s.kept.total != applicationDescriptors+sessionDescriptors {
 		s.changed.Wait()
 	}
 	s.mu.Unlock()

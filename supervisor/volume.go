@@ -21,6 +21,7 @@ type volume struct {
 	image    *os.File // O_PATH
 	identity device.Identity
 	openFile func(path string, flags int, mode os.FileMode) (*os.File, error) // os.OpenFile, but for tests
+	closing  disposal                                                         // of devices: the last close of one may take its time
 }
 
 // errOther: a path leads to another device than when the system was started.
@@ -122,8 +123,8 @@ func (v *volume) create() (*os.File, error) {
 	return f, nil
 }
 
-// open returns a fresh open description of the device, the caller's to close.
-func (v *volume) open() (fd int, err error) {
+// open returns a fresh open description of the device, the caller's to release.
+func (v *volume) open() (*descriptor, error) {
 	path := v.Path
 	for _, kept := range []*os.File{v.memory, v.image} {
 		if kept != nil {
@@ -132,19 +133,23 @@ func (v *volume) open() (fd int, err error) {
 	}
 	f, err := v.openFile(path, v.flags()|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return -1, fmt.Errorf("volume %s: %w", v.Name, err)
+		return nil, fmt.Errorf("volume %s: %w", v.Name, err)
 	}
 	defer f.Close()
 	if v.memory == nil {
 		now, err := device.Identify(int(f.Fd()))
 		if err != nil {
-			return -1, fmt.Errorf("volume %s: %s: %w", v.Name, v.Path, err)
+			return nil, fmt.Errorf("volume %s: %s: %w", v.Name, v.Path, err)
 		}
 		if now != v.identity {
-			return -1, fmt.Errorf("volume %s: %s: %w: %v, not %v; put that one back, or start the system anew", v.Name, v.Path, errOther, now, v.identity)
+			return nil, fmt.Errorf("volume %s: %s: %w: %v, not %v; put that one back, or start the system anew", v.Name, v.Path, errOther, now, v.identity)
 		}
 	}
-	return unix.Dup(int(f.Fd()))
+	fd, err := unix.Dup(int(f.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("volume %s: %w", v.Name, err)
+	}
+	return newDescriptor(fd, &v.closing, nil), nil
 }
 
 func (v *volume) flags() int {

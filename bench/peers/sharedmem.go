@@ -86,7 +86,7 @@ func takeQueues(path string) (c *net.UnixConn, tx, rx sharedmem.QueueConfig, err
 	}
 	for _, queue := range []*sharedmem.QueueConfig{&tx, &rx} {
 		var packet [1]byte
-		_, fds, err := unix.ReceivePacket(c, packet[:], true)
+		_, fds, err := unix.ReceivePacket(c, packet[:], 4, true)
 		if err != nil {
 			return nil, tx, rx, fmt.Errorf("receive a queue: %w", err)
 		}

@@ -118,6 +118,18 @@ func Unmap(mem []byte) error {
 	return os.NewSyscallError("munmap", sys.Munmap(mem))
 }
 
+// WriteAll writes p to the start of a memory file.
+func WriteAll(fd int, p []byte) error {
+	for at := 0; at < len(p); {
+		n, err := sys.Pwrite(fd, p[at:], int64(at))
+		if err != nil && err != sys.EINTR {
+			return os.NewSyscallError("pwrite", err)
+		}
+		at += max(n, 0)
+	}
+	return nil
+}
+
 // Close closes a descriptor.
 func Close(fd int) error {
 	return os.NewSyscallError("close", sys.Close(fd))

@@ -10,13 +10,12 @@ import (
 	sys "golang.org/x/sys/unix"
 )
 
-// packetDescriptorsMax bounds the descriptors one packet may carry. The
-// kernel allows 253 (SCM_MAX_FD); no message of ours needs more than four.
-const packetDescriptorsMax = 8
-
 // ErrTruncated reports a packet or its descriptors that did not fit the
 // receiver's buffer. The descriptors that did arrive have been closed.
 var ErrTruncated = errors.New("packet truncated")
+
+// ErrEmpty reports a packet without content. Its descriptors have been closed.
+var ErrEmpty = errors.New("empty packet")
 
 // ErrNoRoom reports a packet whose descriptors the kernel could not install,
 // because the process has as many as RLIMIT_NOFILE allows. Those that did arrive
@@ -90,11 +89,12 @@ func WaitReadable(c *net.UnixConn) error {
 }
 
 // ReceivePacket reads one packet into p and returns its length and its
-// descriptors, which are close-on-exec and the caller's to close. It waits in
+// descriptors, most at most, which are close-on-exec and the caller's to close. Of a
+// packet with more, the others never get into this process. It waits in
 // the netpoller if wait is set, and returns EAGAIN otherwise when there is no
 // packet. A length of zero with a nil error means that the peer has closed. With
 // ErrNoRoom the length is that of a whole packet.
-func ReceivePacket(c *net.UnixConn, p []byte, wait bool) (n int, fds []int, err error) {
+func ReceivePacket(c *net.UnixConn, p []byte, most int, wait bool) (n int, fds []int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0, nil, err
@@ -102,7 +102,7 @@ func ReceivePacket(c *net.UnixConn, p []byte, wait bool) (n int, fds []int, err 
 	var flags int
 	var recvErr error
 	err = raw.Read(func(fd uintptr) bool {
-		n, fds, flags, recvErr = receive(int(fd), p)
+		n, fds, flags, recvErr = receive(int(fd), p, most)
 		return recvErr != sys.EAGAIN || !wait
 	})
 	if err == nil {
@@ -110,12 +110,15 @@ func ReceivePacket(c *net.UnixConn, p []byte, wait bool) (n int, fds []int, err 
 	}
 	switch {
 	case err != nil:
-	case flags&sys.MSG_TRUNC != 0, flags&sys.MSG_CTRUNC != 0 && len(fds) == packetDescriptorsMax:
+	case flags&sys.MSG_TRUNC != 0, flags&sys.MSG_CTRUNC != 0 && len(fds) >= most:
 		err = ErrTruncated
 	case flags&sys.MSG_CTRUNC != 0:
 		// The buffer for descriptors is not full: the table of the process is.
 		CloseAll(fds)
 		return n, nil, ErrNoRoom
+	}
+	if err == nil && n == 0 && (len(fds) > 0 || !hungUp(raw)) {
+		err = ErrEmpty
 	}
 	if err != nil {
 		CloseAll(fds)
@@ -124,8 +127,22 @@ func ReceivePacket(c *net.UnixConn, p []byte, wait bool) (n int, fds []int, err 
 	return n, fds, nil
 }
 
-func receive(fd int, p []byte) (n int, fds []int, flags int, err error) {
-	oob := make([]byte, sys.CmsgSpace(packetDescriptorsMax*4))
+// hungUp tells whether the peer of a socket has closed it.
+func hungUp(raw syscall.RawConn) bool {
+	up := true
+	err := raw.Control(func(fd uintptr) {
+		fds := []sys.PollFd{{Fd: int32(fd), Events: sys.POLLRDHUP}}
+		err := retryInterrupted(func() error {
+			_, err := sys.Poll(fds, 0)
+			return err
+		})
+		up = err == nil && fds[0].Revents == 0
+	})
+	return err != nil || !up
+}
+
+func receive(fd int, p []byte, most int) (n int, fds []int, flags int, err error) {
+	oob := make([]byte, sys.CmsgSpace(most*4))
 	var oobn int
 	err = retryInterrupted(func() error {
 		n, oobn, flags, _, err = sys.Recvmsg(fd, p, oob, sys.MSG_CMSG_CLOEXEC|sys.MSG_DONTWAIT)
@@ -144,6 +161,60 @@ func receive(fd int, p []byte) (n int, fds []int, flags int, err error) {
 		}
 	}
 	return n, fds, flags, nil
+}
+
+// PassDescriptors decides whether packets with descriptors can be sent to a socket, or
+// to the connections that a listener is going to accept: without, whoever sends one
+// gets EPERM. Before Linux 6.16 it does nothing.
+func PassDescriptors(socket syscall.Conn, may bool) error {
+	value := 0
+	if may {
+		value = 1
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var setErr error
+	err = raw.Control(func(fd uintptr) { setErr = sys.SetsockoptInt(int(fd), sys.SOL_SOCKET, soPassRights, value) })
+	if err != nil || setErr == sys.ENOPROTOOPT {
+		return err
+	}
+	return os.NewSyscallError("setsockopt SO_PASSRIGHTS", setErr)
+}
+
+// RefusesDescriptors tells whether PassDescriptors has closed a socket to them.
+func RefusesDescriptors(socket syscall.Conn) bool {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	refuses := false
+	err = raw.Control(func(fd uintptr) {
+		may, err := sys.GetsockoptInt(int(fd), sys.SOL_SOCKET, soPassRights)
+		refuses = err == nil && may == 0
+	})
+	return err == nil && refuses
+}
+
+// soPassRights is SO_PASSRIGHTS.
+const soPassRights = 83
+
+// SetNonblockingPackets makes a stranger's descriptor non-blocking, if it is a Unix socket of
+// packets; any other kind is an error, and is not touched.
+func SetNonblockingPackets(fd int) error {
+	domain, err := sys.GetsockoptInt(fd, sys.SOL_SOCKET, sys.SO_DOMAIN)
+	if err != nil {
+		return os.NewSyscallError("getsockopt SO_DOMAIN", err)
+	}
+	kind, err := sys.GetsockoptInt(fd, sys.SOL_SOCKET, sys.SO_TYPE)
+	if err != nil {
+		return os.NewSyscallError("getsockopt SO_TYPE", err)
+	}
+	if domain != sys.AF_UNIX || kind != sys.SOCK_SEQPACKET {
+		return fmt.Errorf("it is no Unix socket of packets (SOCK_SEQPACKET)")
+	}
+	return os.NewSyscallError("fcntl", sys.SetNonblock(fd, true))
 }
 
 // CloseAll closes descriptors whose errors no longer matter.

@@ -43,7 +43,7 @@ func TestPacketCarriesDescriptors(t *testing.T) {
 	}
 	w.Close()
 	p := make([]byte, 16)
-	n, fds, err := ReceivePacket(b, p, true)
+	n, fds, err := ReceivePacket(b, p, 8, true)
 	if err != nil || string(p[:n]) != "pipe" || len(fds) != 1 {
 		t.Fatalf("received %q, %d descriptors, %v", p[:n], len(fds), err)
 	}
@@ -57,7 +57,7 @@ func TestPacketCarriesDescriptors(t *testing.T) {
 
 func TestPacketWithoutWaitingIsEAGAIN(t *testing.T) {
 	_, b := packetPair(t)
-	if _, _, err := ReceivePacket(b, make([]byte, 1), false); !errors.Is(err, sys.EAGAIN) {
+	if _, _, err := ReceivePacket(b, make([]byte, 1), 8, false); !errors.Is(err, sys.EAGAIN) {
 		t.Fatalf("got %v, want EAGAIN", err)
 	}
 }
@@ -73,7 +73,7 @@ func TestTruncatedPacketClosesItsDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Close()
-	if _, _, err := ReceivePacket(b, make([]byte, 8), true); !errors.Is(err, ErrTruncated) {
+	if _, _, err := ReceivePacket(b, make([]byte, 8), 8, true); !errors.Is(err, ErrTruncated) {
 		t.Fatalf("got %v, want ErrTruncated", err)
 	}
 	// Every write end is closed, so the pipe is at its end.
@@ -85,7 +85,7 @@ func TestTruncatedPacketClosesItsDescriptors(t *testing.T) {
 func TestClosedPeerIsZeroLength(t *testing.T) {
 	a, b := packetPair(t)
 	a.Close()
-	if n, _, err := ReceivePacket(b, make([]byte, 8), true); n != 0 || err != nil {
+	if n, _, err := ReceivePacket(b, make([]byte, 8), 8, true); n != 0 || err != nil {
 		t.Fatalf("got %d, %v", n, err)
 	}
 }

@@ -20,6 +20,9 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Version of the protocol. Both ends refuse any other.
@@ -30,6 +33,35 @@ const MessageMax = 16 << 10
 
 // NameMax bounds the name of a domain, volume or network, in bytes.
 const NameMax = 64
+
+// CheckName says what is wrong with a name that an application chooses: it is shown to
+// people, and must not be able to pass for more than a name.
+func CheckName(name string) error {
+	if len(name) > NameMax {
+		return fmt.Errorf("a name of %d bytes, at most %d are allowed", len(name), NameMax)
+	}
+	if strings.ContainsFunc(name, unprintable) {
+		return fmt.Errorf("the name %q has characters that cannot be printed", name)
+	}
+	return nil
+}
+
+// PrintableName is a name that CheckName accepts, as near to any text as can be.
+func PrintableName(text string) string {
+	name := strings.Map(func(r rune) rune {
+		if unprintable(r) {
+			return '_'
+		}
+		return r
+	}, text)
+	for len(name) > NameMax {
+		_, size := utf8.DecodeLastRuneInString(name)
+		name = name[:len(name)-size]
+	}
+	return name
+}
+
+func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }
 
 // Kind names a type of message.
 type Kind string

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/quintet-os/quintet/internal/unix"
 )
@@ -25,14 +27,27 @@ var ErrForeign = errors.New("the supervisor is another user's")
 // Client is an application's end: it pairs answers with questions. All methods
 // may be called from any goroutine.
 type Client struct {
-	conn *Conn
-	told func(Body)
-	gone chan struct{} // closed when the connection has ended
+	conn    *Conn
+	told    func(Body)
+	gone    chan struct{} // closed when the connection has ended
+	sending chan struct{} // holds a token while somebody sends
 
 	mu      sync.Mutex
-	asked   map[uint64]chan Message
+	asked   map[uint64]*question
 	lastRef uint64
 	err     error // why the connection ended
+}
+
+// question is one that has no answer yet. It has one owner at a time: Ask, until it
+// abandons it under Client.mu, and then the receiver.
+type question struct {
+	answer    chan answer // holds one, put in under Client.mu
+	abandoned bool
+}
+
+type answer struct {
+	message Message
+	err     error
 }
 
 // NewClient connects to the supervisor's socket at path and greets. told, if not nil,
@@ -75,7 +90,7 @@ func newClient(ctx context.Context, path string, hello Hello, told func(Body), t
 
 // NewClientOn is NewClient over a connection that there is, which it takes over.
 func NewClientOn(ctx context.Context, conn *Conn, hello Hello, told func(Body)) (*Client, error) {
-	c := &Client{conn: conn, told: told, gone: make(chan struct{}), asked: make(map[uint64]chan Message)}
+	c := &Client{conn: conn, told: told, gone: make(chan struct{}), sending: make(chan struct{}, 1), asked: make(map[uint64]*question)}
 	go c.receive()
 	if _, err := c.Ask(ctx, &hello); err != nil {
 		_ = c.Close()
@@ -85,10 +100,13 @@ func NewClientOn(ctx context.Context, conn *Conn, hello Hello, told func(Body)) 
 }
 
 // Ask sends a question and waits for its answer, whose descriptors are the
-// caller's. Errors are *Refused, ErrDisconnected and the context's; after the
-// last the answer is thrown away when it comes.
+// caller's. Errors are *Refused, ErrDisconnected, ErrNoRoom, the context's, and the
+// system's if the question could not be sent. When Ask returns, the question's
+// descriptors have been sent or never will be. After the context's error nothing is
+// left of the answer when it comes: its descriptors are closed, and a session that it
+// brings is ended.
 func (c *Client) Ask(ctx context.Context, body Body, fds ...int) (Message, error) {
-	answer := make(chan Message, 1)
+	q := &question{answer: make(chan answer, 1)}
 	c.mu.Lock()
 	if c.err != nil {
 		defer c.mu.Unlock()
@@ -96,35 +114,70 @@ func (c *Client) Ask(ctx context.Context, body Body, fds ...int) (Message, error
 	}
 	c.lastRef++
 	ref := c.lastRef
-	c.asked[ref] = answer
+	c.asked[ref] = q
 	c.mu.Unlock()
-	if err := c.conn.Send(ref, body, fds...); err != nil {
-		// A refusal may have been received before the connection broke.
-		<-c.gone
-	}
-	select {
-	case m, ok := <-answer:
-		if !ok {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return Message{}, c.err
-		}
-		if refused, is := m.Body.(*Refused); is {
-			return Message{}, refused
-		}
-		return m, nil
-	case <-ctx.Done():
+	if err := c.send(ctx, ref, body, fds...); err != nil && !lost(err) {
 		c.mu.Lock()
 		delete(c.asked, ref)
 		c.mu.Unlock()
+		return Message{}, err
+	} // what is lost ends with c.end; a refusal may have been received before
+	select {
+	case a := <-q.answer:
+		return a.message, a.err
+	case <-ctx.Done():
+		c.mu.Lock()
+		q.abandoned = true
+		c.mu.Unlock()
+		select {
+		case a := <-q.answer: // it came first
+			c.undo(&a.message)
+		default:
+		}
 		return Message{}, fmt.Errorf("wait for the supervisor: %w", ctx.Err())
 	}
+}
+
+// send sends one message, unless the context or the connection ends first.
+func (c *Client) send(ctx context.Context, ref uint64, body Body, fds ...int) error {
+	select {
+	case c.sending <- struct{}{}:
+	case <-c.gone:
+		return ErrDisconnected
+	case <-ctx.Done():
+		return fmt.Errorf("wait to ask the supervisor: %w", ctx.Err())
+	}
+	defer func() { <-c.sending }()
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.conn.sock.SetWriteDeadline(time.Unix(1, 0))
+		close(fired)
+	})
+	err := c.conn.Send(ref, body, fds...)
+	if !stop() {
+		<-fired
+		_ = c.conn.sock.SetWriteDeadline(time.Time{})
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("wait to ask the supervisor: %w", ctx.Err())
+	}
+	return err
+}
+
+// lost tells whether a message could not be sent because the connection has ended.
+func lost(err error) bool {
+	for _, each := range []error{ErrDisconnected, net.ErrClosed, syscall.EPIPE, syscall.ECONNRESET, syscall.ENOTCONN} {
+		if errors.Is(err, each) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Client) receive() {
 	for {
 		m, err := c.conn.Receive()
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrNoRoom) {
 			if err == io.EOF {
 				err = nil
 			}
@@ -136,19 +189,53 @@ func (c *Client) receive() {
 			c.told(m.Body)
 			continue
 		}
-		c.mu.Lock()
-		answer := c.asked[m.Ref]
-		delete(c.asked, m.Ref)
-		if refused, is := m.Body.(*Refused); is && answer == nil && c.err == nil {
-			c.err = refused // of the connection as a whole
+		if !c.deliver(m, err) {
+			c.undo(&m)
 		}
-		c.mu.Unlock()
-		if answer == nil {
-			m.CloseFDs()
-			continue
-		}
-		answer <- m
 	}
+}
+
+// deliver passes an answer on, if somebody waits for it.
+func (c *Client) deliver(m Message, err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := c.asked[m.Ref]
+	delete(c.asked, m.Ref)
+	refused, is := m.Body.(*Refused)
+	if is && q == nil && c.err == nil {
+		c.err = refused // of the connection as a whole
+	}
+	if q == nil || q.abandoned {
+		return false
+	}
+	switch {
+	case err != nil: // it has come without its descriptors
+		q.answer <- answer{err: err}
+		return false
+	case is:
+		q.answer <- answer{err: refused}
+	default:
+		q.answer <- answer{message: m}
+	}
+	return true
+}
+
+// undo ends what an answer has brought that nobody takes.
+func (c *Client) undo(m *Message) {
+	m.CloseFDs()
+	if connected, is := m.Body.(*Connected); is {
+		c.EndSession(connected.Session)
+	}
+}
+
+// EndSession ends a session without waiting for it.
+func (c *Client) EndSession(id uint64) {
+	go func() {
+		m, err := c.Ask(context.Background(), &Close{Session: id})
+		if err == nil {
+			m.CloseFDs()
+		} // otherwise it has ended with the connection, or before
+	}()
 }
 
 func (c *Client) end(cause error) {
@@ -161,15 +248,15 @@ func (c *Client) end(cause error) {
 			c.err = fmt.Errorf("%w: %w", ErrDisconnected, cause)
 		}
 	}
-	for ref, answer := range c.asked {
-		close(answer)
+	for ref, q := range c.asked {
+		q.answer <- answer{err: c.err}
 		delete(c.asked, ref)
 	}
 	close(c.gone)
 }
 
 // Tell sends what has no answer.
-func (c *Client) Tell(body Body) error { return c.conn.Send(0, body) }
+func (c *Client) Tell(body Body) error { return c.send(context.Background(), 0, body) }
 
 // Gone is closed when the connection has ended.
 func (c *Client) Gone() <-chan struct{} { return c.gone }

@@ -36,6 +36,7 @@ type envelope struct {
 // Conn is one end of a control connection.
 type Conn struct {
 	sock *net.UnixConn
+	most int // descriptors of a message
 	buf  [MessageMax]byte
 }
 
@@ -50,7 +51,14 @@ func Dial(path string) (*Conn, error) {
 }
 
 // NewConn takes over a connected socket.
-func NewConn(sock *net.UnixConn) *Conn { return &Conn{sock: sock} }
+func NewConn(sock *net.UnixConn) *Conn { return &Conn{sock: sock, most: descriptorsMax} }
+
+// NewApplicationConn is NewConn for the supervisor's end of an application's
+// connection: no message that comes has more than one descriptor.
+func NewApplicationConn(sock *net.UnixConn) *Conn { return &Conn{sock: sock, most: 1} }
+
+// descriptorsMax bounds the descriptors of a message.
+const descriptorsMax = 3
 
 // FileConn returns the end whose descriptor is f, which it closes.
 func FileConn(f *os.File) (*Conn, error) {
@@ -113,29 +121,32 @@ func (c *Conn) send(ref uint64, body Body, fds []int, send func(*net.UnixConn, [
 
 // Receive waits for the next message. It returns io.EOF when the peer has
 // closed, ErrVersion and ErrMalformed when the peer breaks the protocol, and
-// ErrNoRoom; with the last three Ref may still be set, for a refusal.
+// ErrNoRoom; with the last three Ref may still be set, for a refusal. With ErrNoRoom
+// the message is whole but for its descriptors.
 func (c *Conn) Receive() (Message, error) {
-	n, fds, err := unix.ReceivePacket(c.sock, c.buf[:], true)
+	n, fds, err := unix.ReceivePacket(c.sock, c.buf[:], c.most, true)
 	if errors.Is(err, syscall.ECONNRESET) {
 		// A peer that closes before it has read everything leaves this error, once,
 		// in front of what it had sent: its refusal, perhaps.
-		n, fds, err = unix.ReceivePacket(c.sock, c.buf[:], true)
+		n, fds, err = unix.ReceivePacket(c.sock, c.buf[:], c.most, true)
 	}
 	switch {
 	case errors.Is(err, unix.ErrTruncated):
 		return Message{}, fmt.Errorf("%w: over %d bytes, or too many descriptors", ErrMalformed, MessageMax)
+	case errors.Is(err, unix.ErrEmpty):
+		return Message{}, fmt.Errorf("%w: it is empty", ErrMalformed)
 	case errors.Is(err, unix.ErrNoRoom):
-		var e envelope
-		if err := json.Unmarshal(c.buf[:n], &e); err != nil {
-			return Message{}, fmt.Errorf("%w: %v", ErrMalformed, err)
+		m, err := decode(c.buf[:n], nil, false)
+		if err == nil {
+			err = ErrNoRoom
 		}
-		return Message{Ref: e.Ref}, ErrNoRoom
+		return m, err
 	case errors.Is(err, syscall.ECONNRESET), err == nil && n == 0:
 		return Message{}, io.EOF
 	case err != nil:
 		return Message{}, err
 	}
-	m, err := decode(c.buf[:n], fds)
+	m, err := decode(c.buf[:n], fds, true)
 	if err != nil {
 		unix.CloseAll(fds)
 		m.FDs = nil
@@ -165,7 +176,8 @@ func encode(ref uint64, body Body) ([]byte, error) {
 	return p, err
 }
 
-func decode(p []byte, fds []int) (Message, error) {
+// decode checks the form of a message; with counted, the number of its descriptors too.
+func decode(p []byte, fds []int, counted bool) (Message, error) {
 	var e envelope
 	if err := json.Unmarshal(p, &e); err != nil {
 		return Message{}, fmt.Errorf("%w: %v", ErrMalformed, err)
@@ -178,7 +190,7 @@ func decode(p []byte, fds []int) (Message, error) {
 	if !ok {
 		return m, fmt.Errorf("%w: unknown kind %q", ErrMalformed, e.Kind)
 	}
-	if len(fds) != f.descriptors {
+	if counted && len(fds) != f.descriptors {
 		return m, fmt.Errorf("%w: %s with %d descriptors, need %d", ErrMalformed, e.Kind, len(fds), f.descriptors)
 	}
 	body := f.body()

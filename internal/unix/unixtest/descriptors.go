@@ -20,6 +20,9 @@ type Descriptor struct {
 	FD   int
 }
 
+// Ring is the kind that newer kernels do not pass on.
+const Ring = "an io_uring"
+
 const fixedSize = sys.F_SEAL_SEAL | sys.F_SEAL_SHRINK | sys.F_SEAL_GROW
 
 // Strange returns one descriptor of each kind that is no memory to be shared, though
@@ -117,7 +120,7 @@ func Strange(t testing.TB, size int64) []Descriptor {
 		add("a userfaultfd", int(fd), nil)
 	}
 	if ring, ok := ring(); ok {
-		add("an io_uring", ring, nil)
+		add(Ring, ring, nil)
 	}
 	return all
 }
