@@ -244,7 +244,7 @@ func (s *server) stop() {
 		}
 	})
 	defer late.Stop()
-	for len(s.processes()) > 0 || s.launching {
+	for len(s.processes()) > 0 || s.launching || s.reopening {
 		s.sup.changed.Wait()
 	}
 	s.sup.mu.Unlock()

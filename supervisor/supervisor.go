@@ -14,9 +14,13 @@
 //     after the kernel has reported the end of the last by its pidfd, and takes
 //     the lock of each device before it touches a session: the lock belongs to
 //     the dead process's open description, which its device I/O pins.
-//   - The supervisor never keeps a descriptor of a device.
+//   - The supervisor never keeps a descriptor that does I/O on a device; it keeps the
+//     name of each image file, and what tells each device from others, and hands no
+//     server anything else.
+//   - Servers are started from a file that is kept open; only a restart looks at its path.
 //   - A session's memory is closed here only after every process that was
-//     handed it has let go of it or has ended.
+//     handed it has let go of it or has ended, and one that has waited for the fence was
+//     among those who let go, if any device could write to it.
 //   - What one application can make the supervisor keep is bounded:
 //     sessionsMax, regionsMax, grantedMax, answersMax. What all of them can is
 //     bounded by quota.
