@@ -274,6 +274,10 @@ func (a *application) grant(m *broker.Message, g *broker.Grant) error {
 	if refusal := a.sup.kept.take(a.peer.UID, 1); refusal != nil {
 		return refusal
 	}
+	if refusal := s.server.room.take(a.peer.UID, a.sup.kept.privileged(a.peer.UID), 0, regionMappings); refusal != nil {
+		a.sup.kept.give(a.peer.UID, 1)
+		return refusal
+	}
 	r := s.grant(g, a.own(m.FDs[0]))
 	m.FDs = nil
 	ref := m.Ref

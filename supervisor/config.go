@@ -19,6 +19,8 @@ type Config struct {
 	// ResolvConf is where the host keeps its resolvers; empty: /etc/resolv.conf. User
 	// uplinks without resolvers of their own follow it.
 	ResolvConf string
+
+	limits limits // of servers, in tests; those of this host if they are zero
 }
 
 // right is what an application may do with a volume.

@@ -164,6 +164,10 @@ func (a *application) open(ref uint64, s *session, to *admission) (err error) {
 	if err != nil {
 		return err
 	}
+	uid := a.peer.UID
+	if refusal := to.server.room.take(uid, a.sup.kept.privileged(uid), sessionServerDescriptors, sessionMappings); refusal != nil {
+		return refusal
+	}
 	s.server, s.terms, s.port = to.server, terms, to.port
 	a.sessions[s.id], to.server.sessions[s.id] = s, s
 	for _, p := range to.server.processes() {

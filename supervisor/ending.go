@@ -82,6 +82,7 @@ func (s *session) died() {
 func (s *session) finishEnd() {
 	s.dropping.ended = true
 	delete(s.server.sessions, s.id)
+	s.server.room.leave(s.app.peer.UID, len(s.regions))
 	s.server.adjustMemory()
 	delete(s.app.sessions, s.id)
 	if s.port != nil {

@@ -95,12 +95,7 @@ func closingHoldsUpNobody(t *testing.T, files []int) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for range 3 {
-		m, err := good.Ask(ctx, &broker.Control{Verb: VerbKill, Target: "store"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.CloseFDs()
-		wait(t, s)
+		killActive(t, s)
 	}
 	if m, err := good.Ask(ctx, &broker.Close{Session: id}); err != nil {
 		t.Error(err)

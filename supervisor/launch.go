@@ -36,7 +36,7 @@ func (s *Supervisor) start(config topology.Server, of *program, volumes int) (*p
 		Stderr: write,
 		Profile: sandbox.Profile{
 			Name: string(config.Kind) + "/" + config.Name, Calls: callsOf[config.Kind], Rings: volumes,
-			Limits: sandbox.Limits{MemoryBytes: config.Memory},
+			Limits: sandbox.Limits{MemoryBytes: config.Memory, Descriptors: s.limits.descriptors},
 		},
 	})
 	if err != nil {

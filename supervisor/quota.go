@@ -27,10 +27,8 @@ const (
 // them, so that the table of the process never fills: a full one would hit
 // whoever asks next, not who filled it. Guarded by Supervisor.mu.
 type quota struct {
-	own    uint32 // the supervisor's user
-	max    int    // descriptors of all users
-	total  int
-	byUser map[uint32]int
+	share        // descriptors
+	own   uint32 // the supervisor's user
 
 	applications       int
 	applicationsByUser map[uint32]int
@@ -39,7 +37,8 @@ type quota struct {
 // newQuota shares out a limit of open files.
 func newQuota(limit uint64, own uint32) quota {
 	n := int(min(limit, 1<<30))
-	return quota{own: own, max: max(n-descriptorsReserved, n/2), byUser: make(map[uint32]int), applicationsByUser: make(map[uint32]int)}
+	kept := newShare("descriptors kept by the supervisor", "end some sessions, or raise its limit of open files", max(n-descriptorsReserved, n/2))
+	return quota{share: kept, own: own, applicationsByUser: make(map[uint32]int)}
 }
 
 // privileged tells whether a user may use all there is: root and the supervisor's.
@@ -47,25 +46,7 @@ func (q *quota) privileged(uid uint32) bool { return uid == 0 || uid == q.own }
 
 // take counts n more descriptors for a user, or says why not.
 func (q *quota) take(uid uint32, n int) *broker.Refused {
-	switch {
-	case q.total+n > q.max:
-		return broker.Refuse(broker.CodeLimit,
-			"the supervisor keeps %d descriptors for applications, at most %d are allowed; end some sessions, or raise its limit of open files", q.total, q.max)
-	case !q.privileged(uid) && q.byUser[uid]+n > q.max/2:
-		return broker.Refuse(broker.CodeLimit,
-			"the supervisor keeps %d descriptors for uid %d, at most %d are allowed; end some sessions", q.byUser[uid], uid, q.max/2)
-	}
-	q.total += n
-	q.byUser[uid] += n
-	return nil
-}
-
-// give takes back what take has counted.
-func (q *quota) give(uid uint32, n int) {
-	q.total -= n
-	if q.byUser[uid] -= n; q.byUser[uid] == 0 {
-		delete(q.byUser, uid)
-	}
+	return q.share.take(uid, q.privileged(uid), n)
 }
 
 // enter counts one more connection of a user, or says why not.

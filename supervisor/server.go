@@ -43,6 +43,7 @@ type server struct {
 	rows     []bool        // of counters, in use
 	status   *statusSegment
 	sessions map[uint64]*session
+	room     room
 
 	active, standby *process
 	generation      uint64 // of the process activated last

@@ -56,6 +56,7 @@ type Supervisor struct {
 	launcher *sandbox.Launcher
 	// lockedMax is the limit of locked memory, in bytes.
 	lockedMax uint64
+	limits    limits         // of each process of a server
 	program   *program       // of this process
 	reaping   sync.WaitGroup // of server processes, after their end
 
@@ -130,6 +131,14 @@ func (s *Supervisor) open() error {
 		return fmt.Errorf("read the limit of open files: %w", err)
 	}
 	s.kept = newQuota(descriptors, uint32(os.Geteuid()))
+	if s.limits = s.config.limits; s.limits == (limits{}) {
+		if s.limits, err = serverLimits(); err != nil {
+			return err
+		}
+	}
+	for _, each := range s.servers {
+		each.room = newRoom(each.config.Name, s.limits)
+	}
 	if err := s.listen(); err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ applications: {test: {volumes: {data: rw}}}
 }
 
 // startWith runs a system.
-func startWith(t *testing.T, topology string) *Supervisor {
+func startWith(t *testing.T, topology string, change ...func(*Config)) *Supervisor {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "quintet-test-")
 	if err != nil {
@@ -70,7 +70,11 @@ func startWith(t *testing.T, topology string) *Supervisor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{StateDir: dir, Binary: self, Topology: parse(t, topology)})
+	config := Config{StateDir: dir, Binary: self, Topology: parse(t, topology)}
+	for _, each := range change {
+		each(&config)
+	}
+	s, err := New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +221,8 @@ func TestStrangeMessages(t *testing.T) {
 		"a server's":     func(c *broker.Conn) error { return c.Send(1, &broker.Active{Generation: 1}) },
 		"a supervisor's": func(c *broker.Conn) error { return c.Send(1, &broker.Activate{Generation: 1}) },
 		"noise":          func(c *broker.Conn) error { return unix.SendPacket(c.Socket(), []byte("\x00\xff noise")) },
+		"nothing":        func(c *broker.Conn) error { return unix.SendPacket(c.Socket(), nil) },
+		"escapes":        func(c *broker.Conn) error { return c.Send(1, &broker.Hello{Name: "x\x1b[2J\nstore serving"}) },
 		"a long name":    func(c *broker.Conn) error { return c.Send(1, &broker.Hello{Name: string(make([]byte, 100))}) },
 		"a forged token": func(c *broker.Conn) error { return c.Send(1, &broker.Hello{Name: "x", Domain: "forged"}) },
 	} {

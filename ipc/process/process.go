@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 
 const (
 	// inboxMax bounds the control messages read ahead.
-	inboxMax = 64
+	inboxMax = 16
 	// tellMax is how long a takeover may take to answer what was in flight.
 	tellMax = 5 * time.Millisecond
 )
@@ -63,14 +64,7 @@ func Run(conn *broker.Conn, ready broker.Ready, serve func(*Process, *ipc.Sessio
 	if err := p.standBy(); err != nil || !p.active {
 		return err
 	}
-	inbox := make(chan broker.Message, inboxMax)
-	go read(conn, inbox)
-	go func() {
-		for m := range inbox {
-			p.loop.Post(func() { p.handle(m) })
-		}
-		p.loop.Post(p.stop) // the supervisor has gone, and with it whoever would replace this process
-	}()
+	go p.read(make(chan incoming, inboxMax))
 	if err := p.loop.Run(ctx); err != nil {
 		return err
 	}
@@ -87,24 +81,33 @@ func (p *Process) standBy() error {
 			return err
 		}
 		m, err := p.conn.Receive()
-		if err != nil || p.draining {
+		if err != nil && !errors.Is(err, broker.ErrNoRoom) || p.draining {
 			return nil // a standby without a supervisor has no purpose
 		}
-		p.handle(m)
+		p.handle(incoming{m, err})
 	}
 	return p.err
 }
 
-// read passes messages on until the supervisor has gone.
-func read(conn *broker.Conn, inbox chan<- broker.Message) {
-	defer close(inbox)
+// incoming is a message of the supervisor's, or, with broker.ErrNoRoom, what is left of
+// one whose descriptors this process had no room for.
+type incoming struct {
+	broker.Message
+	err error
+}
+
+// read passes messages on until the supervisor has gone. It is never more than the
+// inbox ahead of the loop, whatever that is busy with: what waits are descriptors.
+func (p *Process) read(inbox chan incoming) {
 	for {
-		m, err := conn.Receive()
-		if err != nil {
-			return
+		m, err := p.conn.Receive()
+		if err != nil && !errors.Is(err, broker.ErrNoRoom) {
+			break
 		}
-		inbox <- m
+		inbox <- incoming{m, err}
+		p.loop.Post(func() { p.handle(<-inbox) })
 	}
+	p.loop.Post(p.stop) // the supervisor has gone, and with it whoever would replace this process
 }
 
 // Step implements ipc.Core.
@@ -125,7 +128,13 @@ func (p *Process) Deadline() (at time.Duration, ok bool) {
 }
 
 // handle does what the supervisor says. An error ends the process.
-func (p *Process) handle(m broker.Message) {
+func (p *Process) handle(m incoming) {
+	if m.err != nil {
+		if err := p.without(m.Body, m.Ref, m.err); err != nil {
+			p.Fail(err)
+		}
+		return
+	}
 	var err error
 	switch body := m.Body.(type) {
 	case *broker.Status:
@@ -149,7 +158,7 @@ func (p *Process) handle(m broker.Message) {
 		p.service.Drain()
 	default:
 		var taken bool
-		if taken, err = p.service.Take(&m); !taken && err == nil {
+		if taken, err = p.service.Take(&m.Message); !taken && err == nil {
 			m.CloseFDs()
 			err = errors.New("the supervisor sent what it must not")
 		}
@@ -157,6 +166,25 @@ func (p *Process) handle(m broker.Message) {
 	if err != nil {
 		p.Fail(err)
 	}
+}
+
+// without does as well as it can without the descriptors of a message. A process that
+// serves goes on; one that is new ends by name, since it could not take over.
+func (p *Process) without(body broker.Body, ref uint64, reason error) error {
+	switch body := body.(type) {
+	case *broker.Session:
+		return p.notMapped(body.ID, reason)
+	case *broker.Region:
+		if err := p.notMapped(body.Session, reason); err != nil {
+			return err
+		}
+		return p.conn.Send(ref, &broker.Done{})
+	case *broker.Volume:
+		return p.conn.Send(0, &broker.VolumeFailed{Handle: body.Handle, Reason: fmt.Sprintf("volume %s: %v", body.Name, reason)})
+	case *broker.Capture:
+		return p.conn.Send(0, &broker.Captured{Session: body.Session})
+	}
+	return reason
 }
 
 // Fail ends the process with an error.

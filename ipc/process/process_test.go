@@ -2,13 +2,16 @@ package process_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/ipc/process"
 	"github.com/quintet-os/quintet/ipc/process/processtest"
+	"github.com/quintet-os/quintet/ipc/shm"
 )
 
 // hoarder is a service that never answers, and never forgets a session.
@@ -70,14 +73,16 @@ func (h *hoarder) Drain()                                  {}
 func (h *hoarder) Drained() bool                           { return true }
 func (h *hoarder) Count(time.Duration, broker.StatusWords) {}
 
+func hoard(conn *broker.Conn, ready broker.Ready) error {
+	return process.Run(conn, ready, func(p *process.Process, set *ipc.Sessions) process.Service {
+		return &hoarder{process: p, set: set}
+	})
+}
+
 // TestASessionEndsBeforeItsMemory: a service that goes on using sessions that were
 // dropped, as a standby or serving, reaches no memory of theirs.
 func TestASessionEndsBeforeItsMemory(t *testing.T) {
-	s := processtest.Start(t, func(conn *broker.Conn, ready broker.Ready) error {
-		return process.Run(conn, ready, func(p *process.Process, set *ipc.Sessions) process.Service {
-			return &hoarder{process: p, set: set}
-		})
-	})
+	s := processtest.Start(t, hoard)
 	g := ipc.Geometry{Slots: 2, RingsOut: 1, RingsIn: 1, RingEntries: 4}
 	s.Connect(1, g, nil)
 	s.Connect(2, g, nil)
@@ -90,6 +95,49 @@ func TestASessionEndsBeforeItsMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.Drop(id)
+	}
+	if c := s.Connect(99, g, nil); c.Err() != nil {
+		t.Error(c.Err())
+	}
+	s.Drop(99)
+}
+
+// TestNoRoomEndsNoServer: a process that serves and cannot take what it is handed, for
+// want of descriptors, says so and goes on.
+func TestNoRoomEndsNoServer(t *testing.T) {
+	s := processtest.Start(t, hoard)
+	g := ipc.Geometry{Slots: 2, RingsOut: 1, RingsIn: 1, RingEntries: 4}
+	s.Connect(1, g, nil)
+	s.Status()
+	s.Activate(1)
+	mine, theirs := s.Memory(g.ClientBytes(), shm.OneWriter), s.Memory(g.ServerBytes(), shm.Shared)
+	soft, hard, err := unix.Limits(unix.LimitDescriptors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := unix.CreateEventfd() // the lowest that is free
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.CloseAll([]int{next})
+	for room := range uint64(3) { // descriptors of three
+		if err := unix.SetLimits(unix.LimitDescriptors, uint64(next)+room, hard); err != nil {
+			t.Fatal(err)
+		}
+		s.Send(&broker.Session{ID: 2 + room, Client: "test", Geometry: g}, mine.FD, theirs.FD, theirs.FD)
+		failed := s.Next().(*broker.SessionFailed)
+		if room == 0 {
+			s.Ask(&broker.Region{Session: 1, Bytes: int64(g.ServerBytes())}, theirs.FD)
+		}
+		if err := unix.SetLimits(unix.LimitDescriptors, soft, hard); err != nil {
+			t.Fatal(err)
+		}
+		if failed.Session != 2+room || !strings.Contains(failed.Reason, "too many open files") {
+			t.Errorf("with room for %d descriptors: %+v", room, failed)
+		}
+	}
+	if len(s.Told) != 1 || s.Told[0].(*broker.SessionFailed).Session != 1 {
+		t.Errorf("told of the region: %+v", s.Told)
 	}
 	if c := s.Connect(99, g, nil); c.Err() != nil {
 		t.Error(c.Err())

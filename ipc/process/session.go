@@ -77,7 +77,13 @@ func (p *Process) Attach(s *Session) error {
 	if err := p.service.Serve(s); err != nil {
 		return err
 	}
-	return p.loop.Add(s.IPC)
+	if err := p.loop.Add(s.IPC); err != nil {
+		// The kernel can watch no more doorbells: nobody else's fault or loss.
+		s.IPC.Fail(ipc.ReasonRevoked, err.Error())
+		s.IPC.WakeClient()
+		p.SessionFailed(s.IPC, err)
+	}
+	return nil
 }
 
 // addRegion maps granted memory.

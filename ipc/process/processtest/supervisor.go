@@ -67,6 +67,17 @@ func (s *Supervisor) until(is func(*broker.Message) bool) {
 	}
 }
 
+// Next is what the server says next, unasked.
+func (s *Supervisor) Next() broker.Body {
+	s.t.Helper()
+	var next broker.Body
+	s.until(func(m *broker.Message) bool {
+		next = m.Body
+		return true
+	})
+	return next
+}
+
 // Send tells the server something that it does not answer.
 func (s *Supervisor) Send(body broker.Body, fds ...int) {
 	s.t.Helper()
