@@ -19,12 +19,15 @@ type Device interface {
 	// must be valid (see Request.Check); op is copied.
 	Submit(op *Operation) bool
 	// Reap starts the queued operations, never blocks, fills done with what has
-	// completed and returns how many.
+	// completed and returns how many. What it does itself is bounded, whatever the
+	// operations are.
 	Reap(done []Completion) int
 	// Wakeup is a descriptor that becomes readable, edge-triggered, when there
-	// is something to reap; it is never read. -1 when Reap alone is enough
-	// because nothing is ever in flight between calls.
+	// is something to reap; it is never read. -1 when all work is done in Reap.
 	Wakeup() int
+	// Busy tells whether there is something to do that only a further Reap will do, and
+	// of which nobody will be told.
+	Busy() bool
 	// Close releases everything. No operation may be in flight.
 	Close() error
 }

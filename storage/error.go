@@ -8,7 +8,7 @@ type Kind uint8
 
 const (
 	KindOK Kind = iota
-	// KindMalformed: an undefined operation, flag, volume or region, or a length
+	// KindMalformed: an undefined operation, flag or volume, or a length
 	// beyond the limits. Only a broken client sees it.
 	KindMalformed
 	// KindAlignment: an offset or length that is no multiple of the block size.
@@ -37,6 +37,9 @@ const (
 	// KindCanceled: the caller's context ended. The operation may still be
 	// executed, and its buffer stays in use until it has been.
 	KindCanceled
+	// KindRegion: the request names memory that was not granted, or has been taken back.
+	// Nothing was executed; the session goes on.
+	KindRegion
 	kindEnd
 )
 
@@ -53,6 +56,7 @@ var kindNames = [kindEnd]string{
 	KindUnsupported: "not supported by the device",
 	KindClosed:      "closed",
 	KindCanceled:    "given up by the caller",
+	KindRegion:      "the memory was not granted, or has been taken back",
 }
 
 // String describes the kind in a few words.

@@ -44,7 +44,7 @@ type session struct {
 type region struct {
 	body   broker.Region
 	memory *descriptor
-	pinned bool              // by an active server; standbys do the same
+	pinned []int             // pieces, by an active server; standbys do the same
 	mapped map[*process]bool // processes that have said so
 	// granted answers the application once the active process has mapped it.
 	granted func()
@@ -160,15 +160,18 @@ func (s *session) offer(p *process) {
 func (s *session) offerRegion(r *region, p *process) {
 	s.server.adjustMemory()
 	p.send(&r.body, func() { s.server.regionMapped(r, p) }, r.memory)
-	if r.pinned {
-		s.offerPin(r, p)
+	for _, piece := range r.pinned {
+		s.offerPin(r, piece, p)
 	}
 }
 
-// offerPin has a standby pin a region that it has been offered.
-func (s *session) offerPin(r *region, p *process) {
+// pinnedMax bounds what is remembered of the pieces of a region that are pinned.
+const pinnedMax = 64
+
+// offerPin has a standby pin a piece of a region that it has been offered.
+func (s *session) offerPin(r *region, piece int, p *process) {
 	if s.server.sup.mayPin() {
-		p.send(&broker.Pin{Session: s.id, Region: r.body.Region}, nil)
+		p.send(&broker.Pin{Session: s.id, Region: r.body.Region, Piece: piece}, nil)
 	}
 }
 

@@ -218,8 +218,11 @@ func (s *server) regionPinned(b *broker.Pinned) {
 		return
 	}
 	r := session.regions[b.Region]
-	r.pinned = true
+	if len(r.pinned) >= pinnedMax {
+		return
+	}
+	r.pinned = append(r.pinned, b.Piece)
 	if s.standby != nil && session.dropping == nil {
-		session.offerPin(r, s.standby)
+		session.offerPin(r, b.Piece, s.standby)
 	}
 }

@@ -165,11 +165,12 @@ type (
 		Writable  bool   `json:"writable,omitempty"`
 		Delegable bool   `json:"delegable,omitempty"`
 	}
-	// Pin makes a standby pin a region for its device, so that it need not when
-	// it takes over. There is no answer.
+	// Pin makes a standby pin a piece of a region for its device, so that it need not
+	// when it takes over. There is no answer.
 	Pin struct {
 		Session uint64 `json:"session"`
 		Region  int    `json:"region"`
+		Piece   int    `json:"piece,omitempty"`
 	}
 	// Drop detaches a session once its device I/O has ended.
 	Drop struct {
@@ -211,10 +212,11 @@ type (
 		AttachedNs int64 `json:"attached_ns,omitempty"`
 		AnsweredNs int64 `json:"answered_ns,omitempty"`
 	}
-	// Pinned says that the active server has pinned a region for its device.
+	// Pinned says that the active server has pinned a piece of a region for its device.
 	Pinned struct {
 		Session uint64 `json:"session"`
 		Region  int    `json:"region"`
+		Piece   int    `json:"piece,omitempty"`
 	}
 	// Captured says that nobody reads the file of a Capture any more.
 	Captured struct {

@@ -215,6 +215,9 @@ func (f *File) Detach(buffer int) {
 	}
 }
 
+// Busy returns false: the kernel does the work.
+func (f *File) Busy() bool { return false }
+
 // Wakeup returns the completion eventfd.
 func (f *File) Wakeup() int { return f.event }
 

@@ -6,12 +6,20 @@ import (
 	"github.com/quintet-os/quintet/storage"
 )
 
+// memoryReapBytes bounds what one Reap of a memory device does: some ten microseconds'
+// worth, or a few hundred when memory is touched for the first time.
+const memoryReapBytes = 256 << 10
+
+// memoryOperationBytes is what an operation costs beside its bytes.
+const memoryOperationBytes = 1 << 10
+
 // Memory is a device in memory. Operations are executed by Reap, in the order of
-// their submission.
+// their submission and in bounded pieces.
 type Memory struct {
 	data  []byte
 	info  storage.Info
 	queue []storage.Operation
+	done  int64 // bytes of the first operation
 }
 
 // NewMemory makes data a device with blocks of blockSize bytes. The length of
@@ -51,27 +59,45 @@ func (m *Memory) Submit(op *storage.Operation) bool {
 	return true
 }
 
-// Reap executes what is queued.
-func (m *Memory) Reap(done []storage.Completion) int {
-	n := min(len(done), len(m.queue))
-	for i := range n {
-		m.execute(&m.queue[i])
-		done[i] = storage.Completion{Tag: m.queue[i].Tag, Done: m.queue[i].Length}
+// Reap executes some of what is queued.
+func (m *Memory) Reap(done []storage.Completion) (n int) {
+	budget := int64(memoryReapBytes)
+	for n < len(done) && n < len(m.queue) && budget > 0 {
+		op := &m.queue[n]
+		budget -= memoryOperationBytes + m.execute(op, max(budget, 1))
+		if m.done < op.Length {
+			break
+		}
+		m.done = 0
+		done[n] = storage.Completion{Tag: op.Tag, Done: op.Length}
+		n++
 	}
 	m.queue = append(m.queue[:0], m.queue[n:]...)
 	return n
 }
 
-func (m *Memory) execute(op *storage.Operation) {
+// execute goes on with an operation for so many bytes at most, and returns how many it
+// has moved.
+func (m *Memory) execute(op *storage.Operation, limit int64) (moved int64) {
+	from, to := m.done, min(m.done+limit, op.Length)
+	part := m.data[op.Offset+from : op.Offset+to]
 	switch op.Op {
 	case storage.OpRead:
-		copy(op.Mem, m.data[op.Offset:op.Offset+op.Length])
+		copy(op.Mem[from:to], part)
 	case storage.OpWrite:
-		copy(m.data[op.Offset:op.Offset+op.Length], op.Mem)
+		copy(part, op.Mem[from:to])
 	case storage.OpWriteZeroes:
-		clear(m.data[op.Offset : op.Offset+op.Length])
+		clear(part)
+	default: // discarding and flushing are nothing to do
+		m.done = op.Length
+		return 0
 	}
+	m.done = to
+	return to - from
 }
+
+// Busy tells whether something is queued.
+func (m *Memory) Busy() bool { return len(m.queue) > 0 }
 
 // Wakeup returns -1: Reap is enough.
 func (m *Memory) Wakeup() int { return -1 }

@@ -70,6 +70,9 @@ func (t *Tampered) Release(n int) {
 	t.held = t.held[n:]
 }
 
+// Busy tells whether the device behind is busy with what it was given.
+func (t *Tampered) Busy() bool { return len(t.inside) > 0 && t.Device.Busy() }
+
 // Reap collects from the device behind, and what was failed.
 func (t *Tampered) Reap(done []storage.Completion) int {
 	for len(t.ready) > 0 && t.give(&t.ready[0]) {

@@ -188,11 +188,11 @@ func (s *service) Count(_ time.Duration, status broker.StatusWords) {
 // pin prepares a standby. A server that takes over has no time for it.
 func (s *service) pin(body *broker.Pin) {
 	if of := s.process.Session(body.Session); of != nil && !s.process.Active() {
-		s.PinRegion(of.IPC, body.Region)
+		s.PinPiece(of.IPC, body.Region, body.Piece)
 	}
 }
 
-// pinned reports a region that standbys are to pin too.
-func (s *service) pinned(of *ipc.Session, region int) {
-	s.process.Report(&broker.Pinned{Session: of.ID, Region: region})
+// pinned reports a piece of a region that standbys are to pin too.
+func (s *service) pinned(of *ipc.Session, region, piece int) {
+	s.process.Report(&broker.Pinned{Session: of.ID, Region: region, Piece: piece})
 }

@@ -48,9 +48,9 @@ type Core struct {
 	// Failed, if set, is called from Step once for each session that has ended
 	// with an error. The session stays until it is removed.
 	Failed func(*ipc.Session, error)
-	// Pinned, if set, is called from Step when a device has pinned a region: it
-	// is used so much that a successor should have it pinned.
-	Pinned func(s *ipc.Session, region int)
+	// Pinned, if set, is called from Step when a device has pinned a piece of a region:
+	// it is used so much that a successor should have it pinned.
+	Pinned func(s *ipc.Session, region, piece int)
 
 	sessions   *ipc.Sessions
 	byIPC      map[*ipc.Session]*session
@@ -112,7 +112,7 @@ func (c *Core) Step(now time.Duration) (worked bool) {
 }
 
 // reap collects what a device has completed, and gives it what it had no room
-// for.
+// for. Work that a device does in Reap is the server's.
 func (c *Core) reap(v *Volume) (worked bool) {
 	n := v.device.Reap(c.completed[:])
 	for i := range n {
@@ -127,7 +127,7 @@ func (c *Core) reap(v *Volume) (worked bool) {
 		clear(ready)
 		v.spare = ready
 	}
-	return n > 0
+	return n > 0 || v.device.Busy()
 }
 
 // recover takes all requests that a predecessor had started.

@@ -115,21 +115,22 @@ func TestRegionRevokedUnderAWaitingRequest(t *testing.T) {
 }
 
 // TestSuccessorRefusesARevokedRegion: what a dead server had begun in a region
-// that is gone since ends its session, at once, and holds up nobody.
+// that is gone since is refused, at once and alone, and holds up nobody.
 func TestSuccessorRefusesARevokedRegion(t *testing.T) {
 	b := newBench(t)
 	c, good := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
 	b.hold()
-	c.start(write(0, 0))
+	begun := c.start(write(0, 0))
 	b.settle()
 	b.Successor()
 	c.served.RemoveRegion(0)
 	call := good.start(read(0, 0))
 	b.settle()
 	good.want(call, storage.KindOK)
-	if c.ipc.Err() == nil {
-		t.Error("a request without its region was accepted")
-	}
+	c.want(begun, storage.KindRegion)
+	flush := c.start(storage.Request{Op: storage.OpFlush})
+	b.settle()
+	c.want(flush, storage.KindOK)
 }
 
 // TestFairness counts what a device that takes few operations at a time does for

@@ -67,6 +67,7 @@ type session struct {
 	queued   int    // grants with a queue
 	told     bool   // its failure has been reported
 	taken    int    // tasks
+	pinned   int    // pieces of its regions
 	removed  func() // called when nothing is in flight any more
 	counters Counters
 }
@@ -76,26 +77,13 @@ func (s *session) stuck() bool { return len(s.grants) > 0 && s.queued == len(s.g
 
 // region is granted memory while it is used here.
 type region struct {
+	session  *session
 	id       int
 	mem      []byte
 	writable bool
 	users    int // admitted tasks
-	buffers  []attached
+	uses     []use
 	released func() // called when users has become 0; nil while the region is granted
-}
-
-// attached is a region's use of one volume. moved counts bytes until the device
-// has been asked to pin it.
-type attached struct {
-	volume *Volume
-	buffer int
-	asked  bool
-	moved  int64
-}
-
-// pin asks the device, once.
-func (a *attached) pin(mem []byte) {
-	a.asked, a.buffer = true, a.volume.device.Attach(mem)
 }
 
 // region returns a granted region, or nil.
@@ -107,47 +95,14 @@ func (s *session) region(id int) *region {
 	if !ok {
 		return nil
 	}
-	r := &region{id: id, mem: granted.Mem, writable: granted.Writable}
+	r := &region{session: s, id: id, mem: granted.Mem, writable: granted.Writable}
 	s.regions[id] = r
 	return r
 }
 
-// use returns the region's part in a volume.
-func (r *region) use(v *Volume) *attached {
-	for i := range r.buffers {
-		if r.buffers[i].volume == v {
-			return &r.buffers[i]
-		}
-	}
-	r.buffers = append(r.buffers, attached{volume: v, buffer: storage.BufferNone})
-	return &r.buffers[len(r.buffers)-1]
-}
-
-// buffer returns the device's handle of a region for a transfer. Pinning makes
-// all of the region resident and takes milliseconds for 8 MiB. It is therefore
-// done when as much has moved as the region holds: idle memory stays untouched,
-// and the cost of pinning is spread over transfers in proportion. Until then
-// each transfer has the kernel pin its own pages.
-func (c *Core) buffer(s *session, r *region, v *Volume, bytes int64) int {
-	a := r.use(v)
-	if !a.asked {
-		if a.moved += bytes; a.moved >= int64(len(r.mem)) {
-			if a.pin(r.mem); a.buffer != storage.BufferNone && c.Pinned != nil {
-				c.Pinned(s.ipc, r.id)
-			}
-		}
-	}
-	return a.buffer
-}
-
 // release ends the use of the region's memory.
 func (r *region) release() {
-	for _, a := range r.buffers {
-		if a.asked {
-			a.volume.device.Detach(a.buffer)
-		}
-	}
-	r.buffers = nil
+	r.unpin()
 	if r.released != nil {
 		r.released()
 	}
@@ -179,22 +134,6 @@ func (c *Core) PrepareSession(s *ipc.Session, grants []Grant, limits storage.Lim
 		added.grants = append(added.grants, grant{session: added, volume: g.Volume, info: info})
 	}
 	c.byIPC[s] = added
-}
-
-// PinRegion pins a region of a known session for its volumes now, which takes a
-// millisecond for a few MiB. Pinned is not called.
-func (c *Core) PinRegion(s *ipc.Session, id int) {
-	owner := c.byIPC[s]
-	if owner == nil {
-		return
-	}
-	if r := owner.region(id); r != nil {
-		for _, g := range owner.grants {
-			if a := r.use(g.volume); !a.asked {
-				a.pin(r.mem)
-			}
-		}
-	}
 }
 
 // RemoveSession ends a session: nothing is taken from it and nothing answered

@@ -116,13 +116,8 @@ func (c *Core) late(t *task) bool {
 	if c.now-t.waitSince < regionWaitMax {
 		return false
 	}
-	c.noRegion(t)
+	c.refuse(t, storage.KindRegion)
 	return true
-}
-
-func (c *Core) noRegion(t *task) {
-	t.session.ipc.Fail(ipc.ReasonRequest, fmt.Sprintf("slot %d: no region %d was granted", t.slot, t.request.Region))
-	c.refuse(t, storage.KindMalformed)
 }
 
 // readmit lets a task go on that a dead server had started. It knows no limits:
@@ -132,7 +127,7 @@ func (c *Core) readmit(t *task) {
 	var region *region
 	if t.request.Op.Transfers() {
 		if region = t.session.region(t.request.Region); region == nil {
-			c.noRegion(t)
+			c.refuse(t, storage.KindRegion)
 			return
 		}
 	}
@@ -182,7 +177,7 @@ func (c *Core) start(t *task) {
 	}
 	if t.region != nil {
 		op.Mem = t.region.mem[r.RegionOffset : r.RegionOffset+r.Length : r.RegionOffset+r.Length]
-		op.Buffer = c.buffer(s, t.region, t.grant.volume, r.Length)
+		op.Buffer = c.buffer(s, t.region, t.grant.volume, r.RegionOffset, r.Length)
 	}
 	if v := t.grant.volume; !v.device.Submit(&op) {
 		v.ready = append(v.ready, t)

@@ -29,8 +29,7 @@ type ended struct {
 	delay      int // calls of Reap
 }
 
-// Shuffle wraps a device that executes all it is given in the next Reap, as
-// device.Memory does.
+// Shuffle wraps a device that does all its work in Reap, as device.Memory does.
 func Shuffle(d storage.Device, depth int, random *rand.Rand) (*Shuffled, error) {
 	event, err := unix.CreateEventfd()
 	return &Shuffled{Device: d, depth: depth, random: random, event: event}, err
@@ -52,8 +51,10 @@ func (s *Shuffled) Reap(done []storage.Completion) int {
 	for len(s.queue) > 0 && s.Device.Submit(&s.queue[0]) {
 		s.queue = s.queue[1:]
 	}
-	for _, c := range done[:s.Device.Reap(done)] {
-		s.ended = append(s.ended, ended{c, s.random.IntN(1 << s.random.IntN(delayBits+1))})
+	for first := true; first || s.Device.Busy(); first = false {
+		for _, c := range done[:s.Device.Reap(done)] {
+			s.ended = append(s.ended, ended{c, s.random.IntN(1 << s.random.IntN(delayBits+1))})
+		}
 	}
 	n, kept := 0, s.ended[:0]
 	for _, e := range s.ended {
@@ -70,6 +71,9 @@ func (s *Shuffled) Reap(done []storage.Completion) int {
 	}
 	return n
 }
+
+// Busy returns false: Wakeup is rung.
+func (s *Shuffled) Busy() bool { return false }
 
 // Wakeup is rung while something is in flight.
 func (s *Shuffled) Wakeup() int { return s.event }

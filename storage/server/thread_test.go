@@ -1,0 +1,54 @@
+package server_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/quintet-os/quintet/ipc"
+	"github.com/quintet-os/quintet/storage"
+)
+
+const greedySlots = 32 // requests the neighbour keeps in flight
+
+// TestGreedyNeighbourOnAnotherVolume counts the steps that a modest client's request
+// takes while somebody keeps another volume of the server, a memory one, busy with the
+// largest operations there are: it waits for a bounded piece of them, not for all.
+func TestGreedyNeighbourOnAnotherVolume(t *testing.T) {
+	for name, greedy := range map[string]storage.Request{
+		"zeroing": {Op: storage.OpWriteZeroes, Volume: 1, Length: volumeBytes},
+		"reading": {Op: storage.OpRead, Volume: 1, Length: storage.TransferMax},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			attacker, modest := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
+			busy := 0
+			var calls []*ipc.Call
+			for range 200 {
+				calls = slices.DeleteFunc(calls, func(call *ipc.Call) bool {
+					if call.Done() {
+						attacker.want(call, storage.KindOK)
+						return true
+					}
+					return false
+				})
+				for len(calls) < greedySlots {
+					calls = append(calls, attacker.start(greedy))
+				}
+				call := modest.start(read(0, 0))
+				for steps := 1; !call.Done(); steps++ {
+					b.core.Step(b.now)
+					if steps > 3 {
+						t.Fatalf("a request has waited for %d steps", steps)
+					}
+				}
+				modest.want(call, storage.KindOK)
+				if b.other.Busy() {
+					busy++
+				}
+			}
+			if busy < 100 {
+				t.Errorf("the neighbour was busy at %d of 200 moments", busy)
+			}
+		})
+	}
+}
