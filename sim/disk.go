@@ -87,6 +87,7 @@ func (d *device) Reap(done []storage.Completion) int {
 	return n
 }
 
+func (d *device) Busy() bool   { return false }
 func (d *device) Wakeup() int  { return -1 }
 func (d *device) Close() error { return nil }
 
