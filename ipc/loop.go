@@ -23,6 +23,7 @@ const (
 
 	epollIntervalNs       = 50_000 // between two looks at sleeping doorbells under load
 	loopEventsMax         = 256    // events taken from epoll at once
+	postedMax             = 4      // posted functions called between two steps
 	clockTurns            = 16     // idle turns between two readings of the clock
 	tokenPosted     int32 = -1     // epoll tokens below zero are the loop's own
 )
@@ -142,8 +143,9 @@ func (l *Loop) Remove(s *Session) error {
 	return l.epoll.Remove(s.doorbell)
 }
 
-// Post has f called on the loop's thread between two steps. It may be called
-// from any goroutine and does not wait.
+// Post has f called on the loop's thread between two steps, after what was posted
+// before and with few others at a time: the sessions are served in between. It may be
+// called from any goroutine and does not wait.
 func (l *Loop) Post(f func()) {
 	l.mu.Lock()
 	l.posted = append(l.posted, f)
@@ -153,18 +155,25 @@ func (l *Loop) Post(f func()) {
 	_ = unix.Ring(l.postedFD)
 }
 
-func (l *Loop) runPosted() {
+// runPosted calls some of what was posted, and tells whether there was anything.
+func (l *Loop) runPosted() bool {
 	if !l.some.Load() {
-		return
+		return false
 	}
 	l.mu.Lock()
-	posted := l.posted
-	l.posted = nil
-	l.some.Store(false)
-	l.mu.Unlock()
-	for _, f := range posted {
-		f()
+	n := min(len(l.posted), postedMax)
+	posted := l.posted[:n:n]
+	l.posted = l.posted[n:]
+	if len(l.posted) == 0 {
+		l.posted = nil
+		l.some.Store(false)
 	}
+	l.mu.Unlock()
+	for i, f := range posted {
+		f()
+		posted[i] = nil
+	}
+	return true
 }
 
 // Now is the loop's time: monotonic, since NewLoop.
@@ -182,8 +191,8 @@ func (l *Loop) Run(ctx context.Context) error {
 	now, ticks, polled := l.Now(), clock.Ticks(), uint64(0)
 	epollInterval := clock.FromDuration(epollIntervalNs)
 	for turn := 0; ; turn++ {
-		l.runPosted()
-		worked := l.core.Step(now)
+		posted := l.runPosted()
+		worked := l.core.Step(now) || posted
 		l.sessions.WakeClients()
 		if worked {
 			idleSince = 0
