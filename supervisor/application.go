@@ -281,7 +281,7 @@ func (a *application) grant(m *broker.Message, g *broker.Grant) error {
 	r := s.grant(g, a.own(m.FDs[0]))
 	m.FDs = nil
 	ref := m.Ref
-	r.granted = func() { a.reply(ref, &broker.Granted{}) }
+	r.answer = func(body broker.Body) { a.reply(ref, body) }
 	for _, p := range s.server.processes() {
 		s.offerRegion(r, p)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
 
-func parse(t *testing.T, text string) *topology.Topology {
+func parse(t testing.TB, text string) *topology.Topology {
 	t.Helper()
 	parsed, err := topology.Parse("test", []byte(text))
 	if err != nil {

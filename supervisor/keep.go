@@ -46,8 +46,9 @@ type region struct {
 	memory *descriptor
 	pinned []int             // pieces, by an active server; standbys do the same
 	mapped map[*process]bool // processes that have said so
-	// granted answers the application once the active process has mapped it.
-	granted func()
+	// answer tells the application, once, that the active process has mapped it, or
+	// that none ever will.
+	answer func(broker.Body)
 }
 
 // newSession makes what the supervisor keeps of a session around a client's segment,
@@ -178,10 +179,9 @@ func (s *session) offerPin(r *region, piece int, p *process) {
 // settle answers the grants that wait for the active process. Supervisor.mu is
 // held.
 func (r *region) settle(active *process) {
-	if r.granted != nil && active != nil && r.mapped[active] {
-		answer := r.granted
-		r.granted = nil
-		answer()
+	if r.answer != nil && active != nil && r.mapped[active] {
+		r.answer(&broker.Granted{})
+		r.answer = nil
 	}
 }
 
@@ -190,6 +190,9 @@ func (r *region) settle(active *process) {
 func (s *session) close() {
 	for _, r := range s.regions {
 		s.app.granted -= r.body.Bytes
+		if r.answer != nil {
+			r.answer(broker.Refuse(broker.CodeDown, "session %d has ended", s.id))
+		}
 		r.memory.release()
 	}
 	s.regions = nil

@@ -59,7 +59,7 @@ applications: {test: {volumes: {data: rw}}}
 }
 
 // startWith runs a system.
-func startWith(t *testing.T, topology string, change ...func(*Config)) *Supervisor {
+func startWith(t testing.TB, topology string, change ...func(*Config)) *Supervisor {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "quintet-test-")
 	if err != nil {
@@ -91,7 +91,7 @@ func startWith(t *testing.T, topology string, change ...func(*Config)) *Supervis
 	return s
 }
 
-func wait(t *testing.T, s *Supervisor) {
+func wait(t testing.TB, s *Supervisor) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,12 @@ const (
 	exitAbsent  = 3
 	exitRefused = 4
 )
+
+// stderrLog is standard error for the log, which does not wait for whoever reads it.
+var stderrLog = supervisor.NewLateWriter(os.Stderr)
+
+// logFlushMax is how long the end of a command waits for its log to be taken.
+const logFlushMax = time.Second
 
 // settings are the flags that every command has.
 type settings struct {
@@ -44,6 +51,7 @@ func run(args []string) int {
 	root := newRoot()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	stderrLog.Flush(logFlushMax)
 	switch {
 	case err == nil:
 		return 0
@@ -83,7 +91,7 @@ running; 4 the supervisor refused.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
-			slog.SetDefault(slog.New(supervisor.NewLog(os.Stderr, s.level())))
+			slog.SetDefault(slog.New(supervisor.NewLog(stderrLog, s.level())))
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

@@ -43,7 +43,9 @@ background, and the command returns when all servers serve.`,
 				if err != nil {
 					return err
 				}
-				slog.SetDefault(slog.New(supervisor.NewLog(log, s.level())))
+				late := supervisor.NewLateWriter(log)
+				defer late.Flush(logFlushMax)
+				slog.SetDefault(slog.New(supervisor.NewLog(late, s.level())))
 			}
 			if detach {
 				return s.detach(cmd.Context(), file)
