@@ -60,11 +60,15 @@ func (c *Client) In(ring int) *Consumer { return &c.rings.in[ring] }
 // WaitRings blocks until the server has published descriptors since the caller
 // last looked with Available or Pop, or has made room in a ring that was full
 // when its owner last looked with Free or Push. One goroutine of a session may
-// wait. Errors are the context's, ErrClosed and ErrSession.
+// wait. Errors are the context's, even if there is no need to wait, ErrClosed and
+// ErrSession.
 func (c *Client) WaitRings(ctx context.Context) error {
 	r := &c.rings
 	if c.closed.Load() {
 		return c.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		return err
 	}
 	var seen uint64
 	for i := range r.in {

@@ -116,6 +116,11 @@ func TestWaitRingsSeesRoomInAFullRing(t *testing.T) {
 	if err := <-waited; !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting for room that nobody makes gave %v", err)
 	}
+	p.session.Out(0).Pop(&d)
+	p.session.Out(0).Commit()
+	if err := p.client.WaitRings(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("after its context's end, with room that nobody takes, waiting gave %v", err)
+	}
 }
 
 // alarm works once, at its deadline.

@@ -119,7 +119,7 @@ func (p *Pump) leave(ctx context.Context) error {
 			failed = err
 		}
 	}
-	for failed == nil {
+	for failed == nil && ctx.Err() == nil {
 		n, err := p.port.Poll(pollFrames, transmit)
 		if err != nil {
 			return err
