@@ -15,6 +15,7 @@ import (
 
 // suites are the benchmarks by name.
 var suites = map[string]func(context.Context, bench.Options) ([]bench.Row, error){
+	"attack":  bench.StorageAttacks,
 	"ext4":    bench.Ext4,
 	"ipc":     bench.IPC,
 	"network": bench.Network,
