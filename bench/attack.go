@@ -55,27 +55,27 @@ func StorageAttacks(ctx context.Context, o Options) (rows []Row, err error) {
 	if err := fillFile(s.file, storageFileBytes); err != nil {
 		return nil, err
 	}
-	return s.run(ctx, []part{{"storage", s.attacks}})
+	var parts []part
+	for _, name := range slices.Sorted(maps.Keys(storageAttacks)) {
+		if name != honest {
+			parts = append(parts, part{name, func(ctx context.Context) ([]Row, error) { return s.attack(ctx, name) }})
+		}
+	}
+	return s.run(ctx, parts)
 }
 
-func (s *store) attacks(ctx context.Context) (rows []Row, err error) {
-	alone := contender{"alone", func(ctx context.Context) (Result, error) { return s.victim(ctx, "") }}
-	beside := contender{honest, func(ctx context.Context) (Result, error) { return s.victim(ctx, honest) }}
-	for _, name := range slices.Sorted(maps.Keys(storageAttacks)) {
-		if name == honest {
-			continue
-		}
-		attack := contender{name, func(ctx context.Context) (Result, error) { return s.victim(ctx, name) }}
-		results, err := s.alternate(ctx, "attack", attack, beside, alone)
-		if err != nil {
-			return rows, err
-		}
-		c := here()
-		c.Rounds, c.Note = s.Rounds, fmt.Sprintf("4 KiB reads one at a time; alone %.0f/s, p99 %.0f us", results[2].PerSecond, results[2].P99/1e3)
-		rows = append(rows, compared(name, "1/s", results[0].PerSecond, honest, results[1].PerSecond, c),
-			compared(name+", p99", "ns", results[0].P99, honest, results[1].P99, c))
+func (s *store) attack(ctx context.Context, name string) ([]Row, error) {
+	side := func(attack string) contender {
+		return contender{attack, func(ctx context.Context) (Result, error) { return s.victim(ctx, attack) }}
 	}
-	return rows, nil
+	results, err := s.alternate(ctx, "attack", side(name), side(honest), side(""))
+	if err != nil {
+		return nil, err
+	}
+	c := here()
+	c.Rounds, c.Note = s.Rounds, fmt.Sprintf("4 KiB reads one at a time; alone %.0f/s, p99 %.0f us", results[2].PerSecond, results[2].P99/1e3)
+	return []Row{compared(name, "1/s", results[0].PerSecond, honest, results[1].PerSecond, c),
+		compared(name+", p99", "ns", results[0].P99, honest, results[1].P99, c)}, nil
 }
 
 // victim measures it on a fresh system, beside an attack if there is a name.

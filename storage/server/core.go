@@ -31,6 +31,7 @@ type Volume struct {
 	spare    []*task  // ready's other array
 	waiting  []*grant // have a queue and are within their limits, longest first
 	inflight int      // admitted tasks
+	sharing  sharing
 	counters Counters
 }
 

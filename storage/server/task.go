@@ -99,7 +99,7 @@ func (c *Core) admit(t *task) bool {
 			return c.late(t)
 		}
 	}
-	if t.grant.full(&t.request) || len(t.grant.volume.ready) > 0 {
+	if v := t.grant.volume; t.grant.full(&t.request) || len(v.ready) > 0 || v.sharing.crowds(t, c.now) {
 		t.session.counters.Waits++
 		return false
 	}
@@ -147,6 +147,7 @@ func (c *Core) enter(t *task, region *region) {
 		g.bytes += r.Length
 	}
 	t.admitted = true
+	g.volume.sharing.note(t.session, c.now)
 	g.inflight++
 	g.volume.inflight++
 	if r.Op.Ranged() {

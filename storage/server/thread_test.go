@@ -3,6 +3,7 @@ package server_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/storage"
@@ -50,5 +51,42 @@ func TestGreedyNeighbourOnAnotherVolume(t *testing.T) {
 				t.Errorf("the neighbour was busy at %d of 200 moments", busy)
 			}
 		})
+	}
+}
+
+// TestSharedDeviceIsNotFilledByOne: while somebody else uses the volume, the device has
+// two of the largest transfers of a session at a time; once nobody has for a while, all
+// that are asked for.
+func TestSharedDeviceIsNotFilledByOne(t *testing.T) {
+	b := newBench(t)
+	greedy, modest := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
+	for _, c := range []*tester{greedy, modest} {
+		call := c.start(read(0, 0))
+		b.settle()
+		c.want(call, storage.KindOK)
+	}
+	b.hold()
+	var large []*ipc.Call
+	for range 8 {
+		large = append(large, greedy.start(storage.Request{Op: storage.OpRead, Length: storage.TransferMax}))
+	}
+	b.settle()
+	if held := b.device.Held(); held != 2 {
+		t.Errorf("the shared device has %d large transfers", held)
+	}
+	one := modest.start(read(0, 0))
+	b.settle()
+	if held := b.device.Held(); held != 3 {
+		t.Errorf("a small transfer waits outside: the device has %d", held)
+	}
+	b.now += time.Second
+	b.settle()
+	if held := b.device.Held(); held != len(large)+1 {
+		t.Errorf("the device that nobody else uses has %d transfers, want %d", held, len(large)+1)
+	}
+	b.proceed()
+	modest.want(one, storage.KindOK)
+	for _, call := range large {
+		greedy.want(call, storage.KindOK)
 	}
 }
