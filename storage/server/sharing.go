@@ -11,27 +11,34 @@ const (
 	// while others use it too: whoever asks for little waits for no more than that of
 	// each of them.
 	sharedBytes = 2 * storage.TransferMax
-	// sharedFor is how long a volume counts as shared after two sessions have used it in
-	// turn.
+	// sharedFor is how long a volume counts as used after a session has asked for
+	// something.
 	sharedFor = 100 * time.Millisecond
 )
 
-// sharing knows whether several sessions use a volume.
+// sharing knows who has used a volume last, and when, and when somebody else had.
 type sharing struct {
-	last  *session
-	until time.Duration
+	last            *session
+	lastAt, otherAt time.Duration
 }
 
 // note takes down that a session uses the volume.
 func (s *sharing) note(by *session, now time.Duration) {
-	if s.last != nil && s.last != by {
-		s.until = now + sharedFor
+	if s.last != by {
+		if s.otherAt = s.lastAt; s.last == nil {
+			s.otherAt = now - sharedFor
+		}
+		s.last = by
 	}
-	s.last = by
+	s.lastAt = now
 }
 
 // crowds tells whether a transfer has to wait because the device has enough to do for
 // the session that asks for it, on a volume that others use too.
 func (s *sharing) crowds(t *task, now time.Duration) bool {
-	return now < s.until && t.request.Op.Transfers() && t.grant.bytes > 0 && t.grant.bytes+t.request.Length > sharedBytes
+	others := s.lastAt
+	if s.last == t.session {
+		others = s.otherAt
+	}
+	return s.last != nil && now-others < sharedFor && t.request.Op.Transfers() && t.grant.bytes > 0 && t.grant.bytes+t.request.Length > sharedBytes
 }
