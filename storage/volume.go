@@ -27,7 +27,10 @@ package storage
 //
 // Offsets and lengths are in bytes, and must be multiples of BlockSize: anything
 // else fails with KindAlignment and does nothing. An operation that would leave
-// 0..Size fails with KindBounds and does nothing.
+// 0..Size fails with KindBounds and does nothing. Parts of blocks are not offered: to
+// change one is to read the rest and write it back, and what somebody else, perhaps in
+// another program, writes in between would be undone, which no server can prevent that
+// sees two requests. Bytes are what a file system is for.
 type Volume interface {
 	// ReadAt fills p. It returns len(p) or an error, never a short count alone;
 	// on an error n bytes at the front of p are valid. There is no io.EOF:
