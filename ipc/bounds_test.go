@@ -2,8 +2,11 @@ package ipc
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/quintet-os/quintet/internal/unix"
 )
 
 // A client that toggles bits for nothing has few of its slots looked at in a turn, and
@@ -89,4 +92,66 @@ func TestPostedFunctionsTakeTurnsWithSteps(t *testing.T) {
 	if all != posts {
 		t.Errorf("%d of %d functions were called", all, posts)
 	}
+}
+
+// A client that rings for nothing is heard seldom, and served all the same; when it has
+// stopped, it is left alone.
+func TestRingingForNothing(t *testing.T) {
+	p := newPair(t, Geometry{Slots: 8})
+	set := NewSessions()
+	core := &counted{echo: echo{set}}
+	l, err := NewLoop(LoopConfig{Core: core, Sessions: set, Spin: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Add(p.session); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Run(ctx) }()
+	began := time.Now()
+	for i := range 100_000 {
+		if err := unix.Ring(p.doorbell); err != nil {
+			t.Fatal(err)
+		}
+		if i%20_000 != 0 {
+			continue
+		}
+		var answer Words
+		if err := p.client.Call(t.Context(), &Words{7}, &answer); err != nil || answer[0] != 8 {
+			t.Fatalf("a client that rings for nothing gets %d, %v", answer[0], err)
+		}
+	}
+	lasted := time.Since(began)
+	heard := core.steps.Load()
+	// A few steps for each time it is heard, be it muted or not: vainMax times, after each
+	// request, and half as often after each time it was muted.
+	if bound := int64(4 * vainMax * (8 + int(lasted/muteFor))); heard > bound {
+		t.Errorf("the server has made %d steps in %v, want no more than %d", heard, lasted, bound)
+	}
+	before := core.steps.Load()
+	<-time.After(20 * muteFor) // nothing to wait for: it is that nothing happens
+	if after := core.steps.Load(); after-before > 4*vainMax {
+		t.Errorf("the server has made %d steps with nothing to do", after-before)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := l.Remove(p.session); err != nil {
+		t.Error(err)
+	}
+}
+
+// counted counts the steps of a core.
+type counted struct {
+	echo
+	steps atomic.Int64
+}
+
+func (c *counted) Step(now time.Duration) bool {
+	c.steps.Add(1)
+	return c.echo.Step(now)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,11 +22,15 @@ const (
 	// BeatInterval is the longest time between two heartbeats of an idle loop.
 	BeatInterval = 500 * time.Millisecond
 
-	epollIntervalNs       = 50_000 // between two looks at sleeping doorbells under load
-	loopEventsMax         = 256    // events taken from epoll at once
-	postedMax             = 4      // posted functions called between two steps
-	clockTurns            = 16     // idle turns between two readings of the clock
-	tokenPosted     int32 = -1     // epoll tokens below zero are the loop's own
+	epollIntervalNs = 50_000 // between two looks at sleeping doorbells under load
+	// muteFor is how long a doorbell is not heard that rings for nothing: what its client
+	// wants in earnest waits as long.
+	muteFor = 5 * time.Millisecond
+
+	loopEventsMax       = 256 // events taken from epoll at once
+	postedMax           = 4   // posted functions called between two steps
+	clockTurns          = 16  // idle turns between two readings of the clock
+	tokenPosted   int32 = -1  // epoll tokens below zero are the loop's own
 )
 
 // Core is the part of a server that the loop drives: a step machine without
@@ -58,6 +63,8 @@ type Loop struct {
 
 	tokens map[int32]*Session
 	token  int32
+	muted  []muted // sessions whose doorbells are not heard now, the first to be heard again first
+	awoken bool    // by something else than sessions that ring for nothing
 
 	mu     sync.Mutex // guards posted
 	posted []func()
@@ -140,6 +147,10 @@ func (l *Loop) Remove(s *Session) error {
 		return nil
 	}
 	delete(l.tokens, s.token)
+	if i := slices.IndexFunc(l.muted, func(m muted) bool { return m.session == s }); i >= 0 {
+		l.muted = slices.Delete(l.muted, i, i+1)
+		return nil
+	}
 	return l.epoll.Remove(s.doorbell)
 }
 
@@ -214,6 +225,9 @@ func (l *Loop) Run(ctx context.Context) error {
 				l.sessions.settle()
 				ticks = clock.Ticks()
 				polled, idleSince = ticks, 0
+				if !l.awoken {
+					idleSince = ticks - l.spin // one look is enough
+				}
 				continue
 			}
 			// Whoever was just answered, or sent something by a third party, may have no
@@ -245,6 +259,9 @@ func (l *Loop) sleep(now *time.Duration) error {
 	*now = l.Now()
 	l.beat(*now)
 	timeout := BeatInterval
+	if len(l.muted) > 0 {
+		timeout = min(timeout, max(l.muted[0].until-*now, 0))
+	}
 	if l.timed != nil {
 		if at, ok := l.timed.Deadline(); ok {
 			timeout = min(timeout, max(at-*now, 0))
@@ -259,7 +276,11 @@ func (l *Loop) sleep(now *time.Duration) error {
 }
 
 func (l *Loop) wait(timeout time.Duration) error {
-	err := l.epoll.Wait(timeout, l.report)
+	l.awoken = false
+	err := l.unmute(l.Now())
+	if err == nil {
+		err = l.epoll.Wait(timeout, l.report)
+	}
 	if err != nil {
 		return fmt.Errorf("ipc: loop: %w", err)
 	}
@@ -267,9 +288,33 @@ func (l *Loop) wait(timeout time.Duration) error {
 }
 
 func (l *Loop) report(token int32) {
-	if s := l.tokens[token]; s != nil {
-		l.sessions.Wake(s)
+	s := l.tokens[token]
+	if s == nil || s.vain == 0 {
+		l.awoken = true
 	}
+	if s != nil && !l.sessions.Ring(s) && l.epoll.Remove(s.doorbell) == nil {
+		l.muted = append(l.muted, muted{s, l.Now() + muteFor})
+	}
+}
+
+// muted is a session whose doorbell is not heard until then.
+type muted struct {
+	session *Session
+	until   time.Duration
+}
+
+// unmute hears those again whose time has come, and looks at each of them once, since
+// an eventfd that is not read is reported when it is added.
+func (l *Loop) unmute(now time.Duration) error {
+	for len(l.muted) > 0 && l.muted[0].until <= now {
+		s := l.muted[0].session
+		l.muted = l.muted[1:]
+		s.vain = vainMax / 2
+		if err := l.epoll.Add(s.doorbell, s.token); err != nil {
+			return fmt.Errorf("watch the doorbell of session %d: %w", s.ID, err)
+		}
+	}
+	return nil
 }
 
 // Close releases the loop's descriptors. Run must have returned.

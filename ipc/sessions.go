@@ -180,8 +180,8 @@ func (s *Session) cool(now, budget uint64) bool {
 	if s.idle == 0 {
 		s.idle = now
 	}
-	if now-s.idle < budget {
-		return false
+	if now-s.idle < budget && s.vain == 0 {
+		return false // who rings for nothing is not waited for
 	}
 	s.announceSleep()
 	if s.pending() {
@@ -190,8 +190,23 @@ func (s *Session) cool(now, budget uint64) bool {
 		return false
 	}
 	s.look = asleep
+	if s.vain++; s.activity() != s.rung {
+		s.vain = 0
+	}
 	return true
 }
+
+// Ring wakes a session because its doorbell was rung, and tells whether it may be rung
+// again soon: one that has rung vainMax times in a row and then wanted nothing may not.
+func (ss *Sessions) Ring(s *Session) (again bool) {
+	s.rung = s.activity()
+	ss.Wake(s)
+	return s.vain < vainMax
+}
+
+// vainMax is how often in a row a session may ring for nothing. It happens to clients
+// that mean well, when the server has found by itself what they ring for.
+const vainMax = 16
 
 // WakeClients ends a step: it enters the kernel for every session whose client must
 // be woken. Who was held in the step, and is released, is served after the others.
