@@ -82,7 +82,7 @@ func (s *Stack) DialWith(ctx context.Context, d *net.Dialer, network, address st
 	return c, nil
 }
 
-// limited is ctx with what d says of times and of its end.
+// limited is ctx with what d says of times.
 func limited(ctx context.Context, d *net.Dialer) (context.Context, context.CancelFunc) {
 	until := d.Deadline
 	if d.Timeout > 0 {
@@ -95,15 +95,6 @@ func limited(ctx context.Context, d *net.Dialer) (context.Context, context.Cance
 		ctx, cancel = context.WithCancel(ctx)
 	} else {
 		ctx, cancel = context.WithDeadline(ctx, until)
-	}
-	if d.Cancel != nil {
-		go func() {
-			select {
-			case <-d.Cancel:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
 	}
 	return ctx, cancel
 }
