@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/quintet-os/quintet/internal/unix"
 )
@@ -164,13 +163,6 @@ func (g *cgroup) starved() bool {
 		}
 	}
 	return false
-}
-
-// place has the process start in the group, where the kernel can.
-func (g *cgroup) place(a *syscall.SysProcAttr) {
-	if g != nil && g.handle != nil {
-		a.UseCgroupFD, a.CgroupFD = true, int(g.handle.Fd())
-	}
 }
 
 // adopt moves a process, with what it starts later, into the group.

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -29,12 +29,12 @@ var ErrClosed = errors.New("sandbox: launcher is closed")
 // use; launches are made one after another, on a thread that lives as long as
 // the Launcher, since the death of that thread kills what it launched.
 type Launcher struct {
-	requests chan func()
-	done     chan struct{}
-	close    sync.Once
+	thread *thread
+	null   *os.File
+	close  sync.Once
 
-	// Of the launching thread only:
-	plan      int // index of the first plan not yet refused
+	mu        sync.Mutex // held during a launch
+	plan      int        // index of the first plan not yet refused
 	next      uint32
 	groups    cgroups
 	groupless error // why there are no groups
@@ -56,8 +56,8 @@ type Process struct {
 	Pid   int         // in the supervisor's namespace
 	Pidfd *unix.Pidfd // closed by Reap
 
-	cmd    *exec.Cmd
-	cgroup *cgroup
+	process *os.Process
+	cgroup  *cgroup
 }
 
 // launch is what the process must know to build its side of the sandbox.
@@ -78,27 +78,29 @@ func NewLauncher() (*Launcher, error) {
 			return nil, fmt.Errorf("sandbox: raise limit %d for servers: %w", resource, err)
 		}
 	}
-	l := &Launcher{requests: make(chan func()), done: make(chan struct{})}
+	l := &Launcher{}
+	var err error
+	if l.null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	if l.thread, err = newThread(); err != nil {
+		_ = l.null.Close()
+		return nil, fmt.Errorf("sandbox: make the launching thread: %w", err)
+	}
 	if l.groups, l.groupless = findCgroups(); l.groupless == nil {
 		l.groups.sweep()
 		l.groupless = l.groups.prepare()
 	}
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		for {
-			select {
-			case start := <-l.requests:
-				start()
-			case <-l.done:
-				return
-			}
-		}
-	}()
 	return l, nil
 }
 
 // Close ends the launching thread, and with it every process it launched.
-func (l *Launcher) Close() { l.close.Do(func() { close(l.done) }) }
+func (l *Launcher) Close() {
+	l.close.Do(func() {
+		l.thread.close()
+		_ = l.null.Close()
+	})
+}
 
 // Start runs a program in a sandbox of its own, once it has called Enter. It
 // fails if the program cannot be executed; measures that the host refuses are
@@ -107,27 +109,13 @@ func (l *Launcher) Start(spec Spec) (*Process, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
-	var p *Process
-	var err error
-	if !l.do(func() { p, err = l.start(spec) }) {
-		return nil, ErrClosed
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, err := l.start(spec)
+	if err != nil && !errors.Is(err, ErrClosed) {
+		err = fmt.Errorf("sandbox: start %s (%s): %w", spec.Name, spec.Path, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("sandbox: start %s (%s): %w", spec.Name, spec.Path, err)
-	}
-	return p, nil
-}
-
-// do runs f on the launching thread; false after Close.
-func (l *Launcher) do(f func()) bool {
-	finished := make(chan struct{})
-	select {
-	case <-l.done:
-		return false
-	case l.requests <- func() { f(); close(finished) }:
-		<-finished
-		return true
-	}
+	return p, err
 }
 
 // LimitMemory puts a running process, with what it starts from now on, into a
@@ -135,26 +123,19 @@ func (l *Launcher) do(f func()) bool {
 // removes the group, once nobody is in it any more. It fails where the host lets
 // this user make no cgroups, or not move the process.
 func (l *Launcher) LimitMemory(pid int, bytes int64) (release func(), err error) {
-	var group *cgroup
-	ok := l.do(func() {
-		if err = l.groupless; err != nil {
-			return
-		}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err = l.groupless; err == nil {
 		l.next++
-		if group, err = l.groups.create(fmt.Sprintf(groupName, os.Getpid(), l.next), Limits{MemoryBytes: bytes}); err != nil {
-			return
-		}
-		if err = group.adopt(pid); err != nil {
+		var group *cgroup
+		if group, err = l.groups.create(fmt.Sprintf(groupName, os.Getpid(), l.next), Limits{MemoryBytes: bytes}); err == nil {
+			if err = group.adopt(pid); err == nil {
+				return group.remove, nil
+			}
 			group.remove()
 		}
-	})
-	if !ok {
-		err = ErrClosed
 	}
-	if err != nil {
-		return nil, fmt.Errorf("sandbox: limit the memory of process %d: %w", pid, err)
-	}
-	return group.remove, nil
+	return nil, fmt.Errorf("sandbox: limit the memory of process %d: %w", pid, err)
 }
 
 func (l *Launcher) start(spec Spec) (*Process, error) {
@@ -167,10 +148,6 @@ func (l *Launcher) start(spec Spec) (*Process, error) {
 			return nil, err
 		}
 		defer program.Close()
-	}
-	// What the supervisor itself inherited may lack the mark.
-	if err := unix.CloseOnExecFrom(3); err != nil {
-		return nil, fmt.Errorf("mark descriptors close-on-exec: %w", err)
 	}
 	l.next++
 	plans := plansFor(os.Geteuid(), os.Getegid(), l.next)
@@ -195,24 +172,35 @@ func (l *Launcher) run(s Spec, program *os.File, plan plan) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := &exec.Cmd{
-		Path:        fmt.Sprintf("/proc/self/fd/%d", 3+len(s.Files)),
-		Args:        append([]string{s.Path}, s.Args...),
-		Env:         append([]string{launchEnv + "=" + string(record), runtimeEnv, "GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0))}, s.Env...),
-		Dir:         "/",
-		ExtraFiles:  append(s.Files[:len(s.Files):len(s.Files)], program),
-		SysProcAttr: plan.attributes(s.hostNetwork()),
+	output := s.Stderr
+	if output == nil {
+		output = l.null
 	}
-	if s.Stderr != nil {
-		cmd.Stdout, cmd.Stderr = s.Stderr, s.Stderr
+	e := &execution{
+		path: fmt.Sprintf("/proc/self/fd/%d", 3+len(s.Files)),
+		args: append([]string{s.Path}, s.Args...),
+		// Of a variable that is there twice the first counts.
+		env:        append(append([]string{launchEnv + "=" + string(record)}, s.Env...), runtimeEnv, "GOMAXPROCS="+strconv.Itoa(runtime.GOMAXPROCS(0))),
+		files:      slices.Concat([]*os.File{l.null, output, output}, s.Files, []*os.File{program}),
+		attributes: plan.attributes(s.hostNetwork()),
 	}
-	group.place(cmd.SysProcAttr)
-	if err := cmd.Start(); err != nil {
+	if group != nil {
+		e.cgroup = group.handle
+	}
+	pid, ok, err := l.thread.execute(e)
+	if !ok {
+		err = ErrClosed
+	}
+	if err != nil {
 		group.remove()
 		return nil, err
 	}
-	p := &Process{Pid: cmd.Process.Pid, cmd: cmd, cgroup: group}
-	// The pid cannot be taken by another before Reap. The descriptor that os/exec
+	p := &Process{Pid: pid, cgroup: group}
+	if p.process, err = os.FindProcess(pid); err != nil {
+		group.remove()
+		return nil, err // it cannot fail: nobody else reaps it
+	}
+	// The pid cannot be taken by another before Reap. The descriptor that package os
 	// has must stay blocking, for waitid(2), so this is one more.
 	if p.Pidfd, err = unix.OpenPidfd(p.Pid); err == nil {
 		if group != nil && group.handle == nil {
@@ -220,7 +208,7 @@ func (l *Launcher) run(s Spec, program *os.File, plan plan) (*Process, error) {
 		}
 	}
 	if err != nil {
-		_ = cmd.Process.Kill()
+		_ = p.process.Kill()
 		_, _ = p.Reap()
 		return nil, err
 	}
@@ -244,15 +232,12 @@ func (p *Process) OutOfMemory() bool { return p.cgroup != nil && p.cgroup.starve
 // Reap waits for the process to end, releases what the supervisor held of it
 // and returns how it ended. To be called exactly once.
 func (p *Process) Reap() (*os.ProcessState, error) {
-	err := p.cmd.Wait()
+	state, err := p.process.Wait()
 	if p.Pidfd != nil {
 		_ = p.Pidfd.Close()
 	}
 	p.cgroup.remove()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		err = nil // how it ended is the result, not a failure
-	}
-	return p.cmd.ProcessState, err
+	return state, err
 }
 
 // refused tells whether err is the host's refusal of a namespace rather than

@@ -45,20 +45,28 @@ func TestStrangeDescriptors(t *testing.T) {
 	}
 }
 
-// TestClosingHoldsUpNobody: a socket that lingers for ever is passed in every place
-// where a descriptor can be. Others are served, servers are replaced, and the system
-// can be ended, all before one of them is closed.
+// TestClosingHoldsUpNobody: files that cannot be closed in time, a socket that lingers
+// for ever and a file of a file system that answers nothing any more, are passed in
+// every place where a descriptor can be, and are open while processes are started.
+// Others are served, servers are replaced, and the system can be ended, all before one
+// of them is closed.
 func TestClosingHoldsUpNobody(t *testing.T) {
-	var files []int
-	for range 4 {
-		fd, _ := unixtest.Lingering(t) // released after the end of the system
-		files = append(files, fd)
+	for name, make := range map[string]func(testing.TB) (int, func()){
+		"a socket that lingers": unixtest.Lingering, "a file that nobody answers for": unixtest.Unanswered,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Run("system", func(in *testing.T) {
+				// What is made is released after the end of the system.
+				closingHoldsUpNobody(in, func() int { fd, _ := make(t); return fd })
+			})
+		})
 	}
-	t.Run("system", func(t *testing.T) { closingHoldsUpNobody(t, files) })
 }
 
-func closingHoldsUpNobody(t *testing.T, files []int) {
+func closingHoldsUpNobody(t *testing.T, make func() int) {
 	s := start(t)
+	files := []int{make(), make(), make(), make()}
+	killActive(t, s)
 	good := connect(t, s)
 	id, err := openSession(t, good)
 	if err != nil {

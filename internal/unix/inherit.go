@@ -2,17 +2,11 @@ package unix
 
 import (
 	"fmt"
-	"math"
 	"os"
 	"strconv"
 
 	sys "golang.org/x/sys/unix"
 )
-
-// CloseOnExecFrom marks every descriptor from first on close-on-exec.
-func CloseOnExecFrom(first int) error {
-	return sys.CloseRange(uint(first), math.MaxUint32, sys.CLOSE_RANGE_CLOEXEC)
-}
 
 // CloseInherited closes the descriptors from first on that were open before
 // the program was executed, and marks those below first close-on-exec. What

@@ -188,8 +188,9 @@ func Unanswered(t testing.TB) (fd int, release func()) {
 	release = func() {
 		if !released {
 			released = true
-			_ = sys.Close(device) // ends every request with an error
+			_ = sys.Unmount(path, sys.MNT_FORCE) // ends every request with an error, whoever waits
 			_ = sys.Unmount(path, sys.MNT_DETACH)
+			_ = sys.Close(device)
 		}
 	}
 	t.Cleanup(release)
