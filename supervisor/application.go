@@ -155,6 +155,10 @@ func (a *application) handle(m *broker.Message) error {
 		return a.connect(m, body)
 	case *broker.Grant:
 		return a.grant(m, body)
+	case *broker.Control:
+		if body.Verb == VerbState {
+			return a.reportState(m.Ref)
+		}
 	}
 	a.sup.mu.Lock()
 	defer a.sup.mu.Unlock()

@@ -48,10 +48,10 @@ type Domain struct {
 	Unlimited string `json:"unlimited,omitempty"`
 }
 
-// control runs an operation on the system. Only root and the supervisor's own
-// user may, except that everybody may look. Supervisor.mu is held.
+// control runs an operation on the system. Only root and the supervisor's own user
+// may; everybody may look, see reportState. Supervisor.mu is held.
 func (a *application) control(ref uint64, c *broker.Control) error {
-	if err := a.mayControl(c.Verb); c.Verb != VerbState && err != nil {
+	if err := a.mayControl(c.Verb); err != nil {
 		return err
 	}
 	var target *server
@@ -64,8 +64,6 @@ func (a *application) control(ref uint64, c *broker.Control) error {
 		}
 	}
 	switch c.Verb {
-	case VerbState:
-		return a.report(ref, a.sup.stateLocked())
 	case VerbKill:
 		if target.active == nil {
 			return broker.Refuse(broker.CodeDown, "server %s has no active process now; it is %s", c.Target, target.phase())
@@ -152,28 +150,60 @@ func (d *domain) end() {
 	}()
 }
 
-// report answers with JSON in a memory file, since it may be long. Supervisor.mu
-// is held.
+// report answers with JSON in a memory file. Supervisor.mu is held: of what is long,
+// see reportState.
 func (a *application) report(ref uint64, v any) error {
-	p, err := json.Marshal(v)
+	fd, bytes, err := reportFile(v)
 	if err != nil {
 		return err
 	}
+	return a.sendReport(ref, fd, bytes)
+}
+
+// reportState answers with the state of the system. It is written out without locks.
+func (a *application) reportState(ref uint64) error {
+	a.sup.mu.Lock()
+	err := a.mayAsk()
+	var state State
+	if err == nil {
+		state = a.sup.stateLocked()
+	}
+	a.sup.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	fd, bytes, err := reportFile(state)
+	if err != nil {
+		return err
+	}
+	a.sup.mu.Lock()
+	defer a.sup.mu.Unlock()
+	return a.sendReport(ref, fd, bytes)
+}
+
+// sendReport answers with a file of so many bytes. Supervisor.mu is held.
+func (a *application) sendReport(ref uint64, fd int, bytes int64) error {
 	if refusal := a.sup.kept.take(a.peer.UID, 1); refusal != nil {
+		unix.CloseAll([]int{fd})
 		return refusal
 	}
-	fd, err := unix.CreateMemfd("quintet-report", int64(len(p)))
-	if err != nil {
-		a.sup.kept.give(a.peer.UID, 1)
-		return err
-	}
-	file := a.own(fd)
-	if err := unix.WriteAll(fd, p); err != nil {
-		file.release()
-		return err
-	}
-	a.reply(ref, &broker.Report{Bytes: int64(len(p))}, file)
+	a.reply(ref, &broker.Report{Bytes: bytes}, a.own(fd))
 	return nil
+}
+
+func reportFile(v any) (fd int, bytes int64, err error) {
+	p, err := json.Marshal(v)
+	if err != nil {
+		return -1, 0, err
+	}
+	if fd, err = unix.CreateMemfd("quintet-report", int64(len(p))); err != nil {
+		return -1, 0, err
+	}
+	if err := unix.WriteAll(fd, p); err != nil {
+		unix.CloseAll([]int{fd})
+		return -1, 0, err
+	}
+	return fd, int64(len(p)), nil
 }
 
 func (a *application) restart(ref uint64, target *server) {

@@ -142,6 +142,7 @@ func (s *session) grant(g *broker.Grant, memory *descriptor) *region {
 	}
 	s.regions[g.Region] = r
 	s.app.granted += g.Bytes
+	s.app.sup.granted += g.Bytes
 	return r
 }
 
@@ -190,6 +191,7 @@ func (r *region) settle(active *process) {
 func (s *session) close() {
 	for _, r := range s.regions {
 		s.app.granted -= r.body.Bytes
+		s.app.sup.granted -= r.body.Bytes
 		if r.answer != nil {
 			r.answer(broker.Refuse(broker.CodeDown, "session %d has ended", s.id))
 		}

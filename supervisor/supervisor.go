@@ -68,6 +68,7 @@ type Supervisor struct {
 	applications map[*application]bool
 	refused      disposal // of connections that were not admitted
 	kept         quota
+	granted      int64         // bytes, by all applications
 	helloMax     time.Duration // helloMax and
 	queueMax     int           // queueMax, but for tests
 	tokens       map[string]*domain
@@ -267,11 +268,7 @@ func (s *Supervisor) find(volume string) (*server, int) {
 // mayPin tells whether standbys may pin all that is granted without taking from
 // what the active servers may lock: without privileges they share one limit.
 func (s *Supervisor) mayPin() bool {
-	var granted int64
-	for app := range s.applications {
-		granted += app.granted
-	}
-	return uint64(granted) <= s.lockedMax/2
+	return uint64(s.granted) <= s.lockedMax/2
 }
 
 func (s *Supervisor) serverByName(name string) *server {

@@ -226,6 +226,8 @@ func (w *walk) ended() string {
 	switch {
 	case len(s.applications) > 0:
 		return "applications"
+	case s.granted != 0:
+		return "granted bytes"
 	case s.kept.total != 0 || len(s.kept.byUser) != 0 || s.kept.applications != 0:
 		return "descriptors or places that are counted"
 	case len(f.ports)+len(f.macs)+len(f.taken)+len(f.leases) > 0:
