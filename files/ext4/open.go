@@ -5,6 +5,7 @@ import (
 
 	"github.com/quintet-os/quintet/files/ext4/buffer"
 	"github.com/quintet-os/quintet/files/ext4/disk"
+	"github.com/quintet-os/quintet/files/ext4/jbd2"
 	"github.com/quintet-os/quintet/storage"
 )
 
@@ -38,8 +39,9 @@ func Open(v storage.Volume, o Options) (*FS, error) {
 	if err := f.checkWritable(); err != nil {
 		return nil, err
 	}
+	var replayed *jbd2.ReplayResult
 	if recover {
-		if err := replay(f); err != nil {
+		if replayed, err = replay(f); err != nil {
 			return nil, err
 		}
 		// What was read before the replay may be out of date.
@@ -60,7 +62,7 @@ func Open(v storage.Volume, o Options) (*FS, error) {
 			return nil, err
 		}
 	}
-	if err := f.start(o); err != nil {
+	if err := f.start(o, replayed); err != nil {
 		return nil, err
 	}
 	if err := f.recoverOrphans(o); err != nil {
@@ -78,7 +80,7 @@ func openReplayed(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := replay(f); err != nil {
+	if _, err := replay(f); err != nil {
 		return nil, err
 	}
 	if sb, err = ReadSuperblock(over); err != nil {

@@ -49,20 +49,22 @@ func (f *FS) Journal() (jbd2.Log, error) { return f.journalLog() }
 func (f *FS) Superblock() disk.Superblock { return *f.sb }
 
 // replay brings the volume up to date from its journal.
-func replay(f *FS) error {
+func replay(f *FS) (*jbd2.ReplayResult, error) {
 	log, err := f.journalLog()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if _, err := jbd2.Replay(&log, jbd2.ReplayOptions{Blocks: f.sb.BlocksCount}); err != nil {
-		return fmt.Errorf("ext4: replaying the journal: %w", err)
+	result, err := jbd2.Replay(&log, jbd2.ReplayOptions{Blocks: f.sb.BlocksCount})
+	if err != nil {
+		return nil, fmt.Errorf("ext4: replaying the journal: %w", err)
 	}
-	return nil
+	return &result, nil
 }
 
 // start makes f writable: the journal is opened, and the volume marked as in
-// need of recovery until Close.
-func (f *FS) start(o Options) error {
+// need of recovery until Close. replayed is what its recovery found, nil if it needed
+// none.
+func (f *FS) start(o Options, replayed *jbd2.ReplayResult) error {
 	log, err := f.journalLog()
 	if err != nil {
 		return err
@@ -79,7 +81,7 @@ func (f *FS) start(o Options) error {
 	}
 	f.journal, err = jbd2.Open(log, jbd2.Options{
 		Cache: f.cache, Now: o.Now, Wide: f.sb.Has(0, disk.Incompat64Bit, 0), Checksums: f.sb.MetadataCsum(),
-		OnAbort: func(error) { f.readOnly.Store(true) },
+		Replayed: replayed, OnAbort: func(error) { f.readOnly.Store(true) },
 	})
 	if err != nil {
 		return fmt.Errorf("ext4: opening the journal: %w", err)
@@ -244,7 +246,8 @@ func (f *FS) Fsync(ino uint32) error {
 	return f.cache.Flush()
 }
 
-// Committed reports whether the transaction of a Decision is durable.
+// Committed reports whether the transaction of a Decision is durable: also of one that
+// was made before f was opened.
 func (f *FS) Committed(sequence uint32) bool {
 	return f.journal == nil || f.journal.Committed(sequence)
 }

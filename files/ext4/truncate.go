@@ -36,11 +36,11 @@ func (f *FS) truncate(op *Op, i *inode, size uint64, r rights) error {
 	f.dropSpare(i)
 	old := i.d.Size
 	if size > old {
-		if err := f.zeroTail(i, size); err != nil {
+		if err := f.zeroTail(op, i, size); err != nil {
 			return err
 		}
 	} else if in := size & uint64(f.bs-1); size < old && in != 0 {
-		if err := f.zeroRange(i, size, min(old, size-in+uint64(f.bs))); err != nil {
+		if err := f.zeroRange(op, i, size, min(old, size-in+uint64(f.bs))); err != nil {
 			return err
 		}
 	}
@@ -107,7 +107,7 @@ func (f *FS) Fallocate(op *Op, ino uint32, mode FallocateMode, keepSize bool, of
 	}
 	op.rewind()
 	if mode != PunchHole && !keepSize {
-		if err := f.zeroTail(i, to); err != nil {
+		if err := f.zeroTail(op, i, to); err != nil {
 			return err
 		}
 	}
@@ -127,14 +127,14 @@ func (f *FS) punch(op *Op, i *inode, from, to uint64, r *rights) error {
 	mask := uint64(f.bs - 1)
 	first, last := (from+mask)>>f.shift, to>>f.shift
 	if first > last { // within one block
-		if err := f.zeroRange(i, from, to); err != nil {
+		if err := f.zeroRange(op, i, from, to); err != nil {
 			return err
 		}
 	} else {
-		if err := f.zeroRange(i, from, first<<f.shift); err != nil {
+		if err := f.zeroRange(op, i, from, first<<f.shift); err != nil {
 			return err
 		}
-		if err := f.zeroRange(i, last<<f.shift, to); err != nil {
+		if err := f.zeroRange(op, i, last<<f.shift, to); err != nil {
 			return err
 		}
 	}

@@ -129,7 +129,7 @@ func (f *FS) checkWrite(i *inode, appends bool, end uint64) error {
 // plan maps the range and holds blocks for its holes.
 func (w *Write) plan() error {
 	f, i := w.f, w.i
-	if err := f.zeroTail(i, w.off); err != nil {
+	if err := f.zeroTail(w.op, i, w.off); err != nil {
 		return err
 	}
 	last := (w.end - 1) >> f.shift

@@ -191,18 +191,19 @@ func (w *Write) attach(t *tx, p piece) error {
 
 // zeroTail clears what the last block holds beyond the end of the file, before
 // the file grows past it to a write at off. It needs i.mu.
-func (f *FS) zeroTail(i *inode, off uint64) error {
+func (f *FS) zeroTail(op *Op, i *inode, off uint64) error {
 	size := i.d.Size
 	in := size & uint64(f.bs-1)
 	if off <= size || in == 0 {
 		return nil
 	}
-	return f.zeroRange(i, size, min(off, size-in+uint64(f.bs)))
+	return f.zeroRange(op, i, size, min(off, size-in+uint64(f.bs)))
 }
 
-// zeroRange writes zeros over the written blocks of a range within one block.
-func (f *FS) zeroRange(i *inode, from, to uint64) error {
-	if from >= to {
+// zeroRange writes zeros over the written blocks of a range within one block. A replay
+// does not: they were written then, and what has been written since must stay.
+func (f *FS) zeroRange(op *Op, i *inode, from, to uint64) error {
+	if from >= to || op.Replay {
 		return nil
 	}
 	m, err := f.mapBlock(i, uint32(from>>f.shift))

@@ -64,12 +64,18 @@ func (j *Journal) Running() uint32 {
 	return j.next
 }
 
-// Committed reports whether a transaction is durable.
+// Committed reports whether a transaction is durable. One that an earlier journal on
+// this log had begun, and that recovery did not find, never is.
 func (j *Journal) Committed(sequence uint32) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return !after(sequence, j.committed)
+	return !after(sequence, j.committed) && !j.lost.has(sequence)
 }
+
+// span is a stretch of sequence numbers, from the first up to, not including, the last.
+type span struct{ from, to uint32 }
+
+func (s span) has(n uint32) bool { return !after(s.from, n) && after(s.to, n) }
 
 // seal waits for the handles of the running transaction to end, gives it its
 // place in the log and makes room for the next. Called with Journal.mu held,

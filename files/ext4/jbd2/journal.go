@@ -32,6 +32,9 @@ type Options struct {
 	// Wide must be set for volumes with the 64bit feature, Checksums for those
 	// with metadata_csum: they become features of the journal, as Linux does it.
 	Wide, Checksums bool
+	// Replayed is what recovery has found, if the log was not empty: transactions from its
+	// End on are lost, whatever is committed since.
+	Replayed *ReplayResult
 	// OnAbort, if set, is called once when the journal gives up, on the
 	// goroutine that met the error, which may be committing: it may call
 	// nothing of the journal's but Err.
@@ -56,6 +59,7 @@ type Journal struct {
 	running   *Transaction // nil until a handle starts
 	sealing   bool         // running accepts no more handles
 	committed uint32       // sequence of the last committed transaction
+	lost      span         // of transactions that were not replayed
 	next      uint32       // sequence of the next transaction
 	head      uint32       // next free block of the log
 	free      uint32       // blocks of the log
@@ -100,6 +104,9 @@ func Open(log Log, o Options) (*Journal, error) {
 		committed: sb.Sequence, next: sb.Sequence + 1,
 		head: sb.First, free: sb.end() - sb.First,
 		wake: make(chan struct{}, 1),
+	}
+	if o.Replayed != nil {
+		j.lost = span{o.Replayed.End, j.next}
 	}
 	j.changed.L = &j.mu
 	j.staging = make([]byte, 0, (1+j.groupBlocks())*log.BlockSize)
