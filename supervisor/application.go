@@ -325,8 +325,11 @@ func (a *application) reply(ref uint64, body broker.Body, files ...*descriptor) 
 
 func (a *application) answer() {
 	for m := range a.answers {
-		_ = a.conn.Send(m.ref, m.body, numbers(m.files)...) // serve notices a broken connection
+		err := a.conn.Send(m.ref, m.body, numbers(m.files)...)
 		releaseAll(m.files)
+		if err != nil && !broker.Lost(err) { // serve notices a broken connection
+			_ = a.conn.Send(m.ref, broker.Refuse(broker.CodeInternal, "the answer cannot be sent: %v", err))
+		}
 	}
 }
 

@@ -87,3 +87,24 @@ func TestDescriptorsAreClosedInOrder(t *testing.T) {
 	var none *descriptor
 	none.release()
 }
+
+// TestAProcessMissesNoMessage: one that cannot be told something, though it is there,
+// is replaced by another that is told everything.
+func TestAProcessMissesNoMessage(t *testing.T) {
+	s := start(t)
+	store := s.servers[0]
+	s.mu.Lock()
+	standby := store.standby
+	var via disposal
+	none := newDescriptor(-1, &via, nil)
+	standby.send(&broker.Counters{}, nil, none)
+	none.release()
+	for store.standby == standby {
+		s.changed.Wait()
+	}
+	s.mu.Unlock()
+	wait(t, s)
+	if _, err := openSession(t, connect(t, s)); err != nil {
+		t.Error(err)
+	}
+}

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"syscall"
 	"testing"
 
@@ -11,6 +12,8 @@ import (
 	"github.com/quintet-os/quintet/internal/unix/unixtest"
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/ipc/shm"
+	"github.com/quintet-os/quintet/network"
 )
 
 var errMemory = &broker.Refused{Code: broker.CodeMemory}
@@ -146,5 +149,61 @@ func TestDescriptorsBeforeTheGreeting(t *testing.T) {
 	}
 	if err := conn.Send(2, &broker.Grant{Session: 1, Bytes: 1}, fd); err != nil {
 		t.Errorf("a descriptor after it: %v", err)
+	}
+}
+
+// TestAnAnswerThatIsTooLong: the question is answered all the same.
+func TestAnAnswerThatIsTooLong(t *testing.T) {
+	s := start(t)
+	conn, err := broker.Dial(SocketPath(s.state.path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.Send(1, &broker.Hello{Name: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Receive(); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	for a := range s.applications {
+		a.reply(7, &broker.Resolved{Addresses: make([]netip.Addr, broker.MessageMax)})
+	}
+	s.mu.Unlock()
+	m, err := conn.Receive()
+	if refused, is := m.Body.(*broker.Refused); err != nil || !is || m.Ref != 7 || refused.Code != broker.CodeInternal {
+		t.Errorf("answered %+v, %v", m, err)
+	}
+}
+
+// TestAPortOfAllVLANs: what is said of it fits into a message, to its server and to
+// the next.
+func TestAPortOfAllVLANs(t *testing.T) {
+	s := startWith(t, walkTopology)
+	s.mu.Lock()
+	for i := range s.config.Topology.Ports {
+		for vlan := range uint16(network.VLANMax) {
+			s.config.Topology.Ports[i].Trunk = append(s.config.Topology.Ports[i].Trunk, vlan+1)
+		}
+	}
+	s.mu.Unlock()
+	c := connect(t, s)
+	g := network.Geometry(network.BuffersMin)
+	segment, err := shm.Create("test", g.ClientBytes(), shm.OneWriter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer segment.Close()
+	if err := ipc.FormatClient(segment.Mem, g); err != nil {
+		t.Fatal(err)
+	}
+	m, err := c.Ask(t.Context(), &broker.Connect{Network: "lan", Geometry: g}, segment.FD)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.CloseFDs()
+	if err := grant(t, c, m.Body.(*broker.Connected).Session, 0); err != nil { // its server has answered
+		t.Error(err)
 	}
 }

@@ -135,10 +135,12 @@ func (p *process) sendAll() {
 	}
 }
 
-// sent notes whether a message has left.
+// sent notes whether a message has left. A process that misses one is of no use any
+// more, and another is told everything: it ends, unless it has already.
 func (p *process) sent(err error) {
-	if err != nil {
-		slog.Debug("send to a server", "server", p.name, "pid", p.pid, "err", err)
+	if err != nil && !broker.Lost(err) {
+		slog.Error("send to a server: killing it", "server", p.name, "pid", p.pid, "err", err)
+		p.kill()
 	}
 }
 

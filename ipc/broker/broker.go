@@ -28,8 +28,9 @@ import (
 // Version of the protocol. Both ends refuse any other.
 const Version = 1
 
-// MessageMax bounds a message, in bytes.
-const MessageMax = 16 << 10
+// MessageMax bounds a message, in bytes. A session of a port that carries every VLAN
+// takes most of it.
+const MessageMax = 32 << 10
 
 // NameMax bounds the name of a domain, volume or network, in bytes.
 const NameMax = 64
@@ -48,17 +49,22 @@ func CheckName(name string) error {
 
 // PrintableName is a name that CheckName accepts, as near to any text as can be.
 func PrintableName(text string) string {
-	name := strings.Map(func(r rune) rune {
-		if unprintable(r) {
-			return '_'
-		}
-		return r
-	}, text)
+	name := printable(text)
 	for len(name) > NameMax {
 		_, size := utf8.DecodeLastRuneInString(name)
 		name = name[:len(name)-size]
 	}
 	return name
+}
+
+// printable is a text with everything else in it replaced.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unprintable(r) {
+			return '_'
+		}
+		return r
+	}, text)
 }
 
 func unprintable(r rune) bool { return r == utf8.RuneError || !unicode.IsPrint(r) }

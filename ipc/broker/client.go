@@ -116,7 +116,7 @@ func (c *Client) Ask(ctx context.Context, body Body, fds ...int) (Message, error
 	ref := c.lastRef
 	c.asked[ref] = q
 	c.mu.Unlock()
-	if err := c.send(ctx, ref, body, fds...); err != nil && !lost(err) {
+	if err := c.send(ctx, ref, body, fds...); err != nil && !Lost(err) {
 		c.mu.Lock()
 		delete(c.asked, ref)
 		c.mu.Unlock()
@@ -164,8 +164,8 @@ func (c *Client) send(ctx context.Context, ref uint64, body Body, fds ...int) er
 	return err
 }
 
-// lost tells whether a message could not be sent because the connection has ended.
-func lost(err error) bool {
+// Lost tells whether a message could not be sent because the connection has ended.
+func Lost(err error) bool {
 	for _, each := range []error{ErrDisconnected, net.ErrClosed, syscall.EPIPE, syscall.ECONNRESET, syscall.ENOTCONN} {
 		if errors.Is(err, each) {
 			return true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"reflect"
 	"testing"
 	"time"
 
@@ -256,6 +257,25 @@ func TestNames(t *testing.T) {
 		}
 		if made := PrintableName(name); CheckName(made) != nil || good && made != name {
 			t.Errorf("%q was made %q", name, made)
+		}
+	}
+}
+
+// TestWhatServersSayIsPrintable, wherever it is shown.
+func TestWhatServersSayIsPrintable(t *testing.T) {
+	a, b := pair(t)
+	const bad, good = "x\x1b[2J\ny", "x_[2J_y"
+	for _, c := range []struct{ said, want Body }{
+		{&Ready{Degraded: []string{bad}, Release: bad}, &Ready{Degraded: []string{good}, Release: good}},
+		{&SessionFailed{Reason: bad}, &SessionFailed{Reason: good}},
+		{&VolumeFailed{Reason: bad}, &VolumeFailed{Reason: good}},
+		{&Leased{Failed: bad}, &Leased{Failed: good}},
+	} {
+		if err := a.Send(0, c.said); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := b.Receive(); err != nil || !reflect.DeepEqual(m.Body, c.want) {
+			t.Errorf("%+v came as %+v, %v", c.said, m.Body, err)
 		}
 	}
 }

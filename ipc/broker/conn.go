@@ -198,6 +198,9 @@ func decode(p []byte, fds []int, counted bool) (Message, error) {
 	if err := json.Unmarshal(e.Body, body); err != nil {
 		return m, fmt.Errorf("%w: %s: %v", ErrMalformed, e.Kind, err)
 	}
+	if shown, is := body.(interface{ makePrintable() }); is {
+		shown.makePrintable()
+	}
 	m.Body = body
 	return m, nil
 }

@@ -238,6 +238,19 @@ type (
 	}
 )
 
+// What servers and uplinks say to people is shown by others: one that has been taken
+// over by its clients must not be able to draw on their screens.
+func (b *Ready) makePrintable() {
+	b.Release = printable(b.Release)
+	for i, each := range b.Degraded {
+		b.Degraded[i] = printable(each)
+	}
+}
+
+func (b *SessionFailed) makePrintable() { b.Reason = printable(b.Reason) }
+func (b *VolumeFailed) makePrintable()  { b.Reason = printable(b.Reason) }
+func (b *Leased) makePrintable()        { b.Failed = printable(b.Failed) }
+
 // form of a kind: how to make an empty body, and its number of descriptors.
 type form struct {
 	body        func() Body
