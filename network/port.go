@@ -15,9 +15,9 @@ const (
 	// VLANMax is the highest VLAN of IEEE 802.1Q; 0 stands for frames without a tag.
 	VLANMax = 4094
 	// MTUMin and MTUMax bound the MTU of a network: the smallest that IPv6 allows,
-	// and that of an IP packet.
+	// and the largest that a TAP interface of Linux takes.
 	MTUMin     = 1280
-	MTUMax     = 65535
+	MTUMax     = 65521
 	MTUDefault = 1500
 	// RateMin is the lowest rate limit, bytes a second.
 	RateMin = 1 << 10

@@ -43,9 +43,9 @@ func newBench(s *settings) *cobra.Command {
 				return err
 			}
 			if s.json {
-				return bench.WriteJSON(os.Stdout, rows)
+				return bench.WriteJSON(stdout, rows)
 			}
-			return bench.WriteTable(os.Stdout, rows)
+			return bench.WriteTable(stdout, rows)
 		},
 	}
 	b.Flags().IntVar(&o.Rounds, "rounds", 0, "how often each side runs, in turn (default 5)")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,7 +24,7 @@ or uplink, or a MAC address, as quintet ps shows them. Super-segments are writte
 uncut. The capture goes on when the network server dies; frames that the file is
 too slow for are left out, never waited for.`,
 		Args: usage(1, 1, "the name of a port"),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) (failed error) {
 			c, err := s.connect(cmd.Context())
 			if err != nil {
 				return err
@@ -44,12 +45,14 @@ too slow for are left out, never waited for.`,
 				return err
 			}
 			m.CloseFDs()
-			out := os.Stdout
+			var out io.Writer = stdout
 			if file != "-" {
-				if out, err = os.Create(file); err != nil {
+				f, err := os.Create(file)
+				if err != nil {
 					return err
 				}
-				defer out.Close()
+				defer func() { failed = errors.Join(failed, f.Close()) }()
+				out = f
 			} else if terminal(os.Stdout) {
 				return fmt.Errorf("%w: a capture is not for a terminal; name a file with --write, or pipe it to tcpdump -r -", errUsage)
 			}

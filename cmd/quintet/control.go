@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -58,7 +57,7 @@ carries on sockets of the host.`,
 				return err
 			}
 			if s.json {
-				_, err := os.Stdout.Write(append(report, '\n'))
+				_, err := stdout.Write(append(report, '\n'))
 				return err
 			}
 			var state supervisor.State
@@ -67,12 +66,12 @@ carries on sockets of the host.`,
 			}
 			for _, server := range state.Servers {
 				if server.Name == args[0] {
-					fmt.Printf("server %s: pid %d serves as generation %d, %s in all\n", server.Name, server.PID, server.Generation, time.Since(began).Round(time.Millisecond))
+					fmt.Fprintf(stdout, "server %s: pid %d serves as generation %d, %s in all\n", server.Name, server.PID, server.Generation, time.Since(began).Round(time.Millisecond))
 				}
 			}
 			for _, uplink := range state.Uplinks {
 				if uplink.Name == args[0] {
-					fmt.Printf("uplink %s: pid %d, %s in all\n", uplink.Name, uplink.PID, time.Since(began).Round(time.Millisecond))
+					fmt.Fprintf(stdout, "uplink %s: pid %d, %s in all\n", uplink.Name, uplink.PID, time.Since(began).Round(time.Millisecond))
 				}
 			}
 			return nil
@@ -98,14 +97,14 @@ func newKill(s *settings) *cobra.Command {
 				return err
 			}
 			if s.json {
-				_, err := os.Stdout.Write(append(report, '\n'))
+				_, err := stdout.Write(append(report, '\n'))
 				return err
 			}
 			var killed supervisor.Killed
 			if err := json.Unmarshal(report, &killed); err != nil {
 				return err
 			}
-			fmt.Printf("%s: killed pid %d\n", args[0], killed.PID)
+			fmt.Fprintf(stdout, "%s: killed pid %d\n", args[0], killed.PID)
 			return nil
 		},
 	}

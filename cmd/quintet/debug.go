@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -36,7 +35,7 @@ is named by its path from the root directory, or by its inode: "<12>".`,
 			if s.json {
 				return nil, fmt.Errorf("%w: cat writes a file's content, which has no form in JSON", errUsage)
 			}
-			return nil, m.Cat(path, os.Stdout)
+			return nil, m.Cat(path, stdout)
 		}),
 		s.look(&raw, "stat IMAGE [PATH]", "Describe a file's inode, or the file system", image, func(m *inspect.Image, path string) (printer, error) {
 			if path == "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -35,13 +36,16 @@ that kill and the next.`,
 			o.Binary = binary()
 			o.Progress = progress(s.json)
 			result, err := demo.Run(cmd.Context(), o)
+			if err != nil && cmd.Context().Err() != nil {
+				return context.Cause(cmd.Context()) // what a signal broke off is no fault
+			}
 			if err != nil {
 				return err
 			}
 			if s.json {
-				err = json.NewEncoder(os.Stdout).Encode(result)
+				err = json.NewEncoder(stdout).Encode(result)
 			} else {
-				err = result.Table(os.Stdout)
+				err = result.Table(stdout)
 			}
 			if err == nil && !result.Passed() {
 				err = errSilent

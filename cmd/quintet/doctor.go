@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -19,9 +18,9 @@ func newDoctor(s *settings) *cobra.Command {
 			findings := doctor.Check(s.dir())
 			var err error
 			if s.json {
-				err = json.NewEncoder(os.Stdout).Encode(findings)
+				err = json.NewEncoder(stdout).Encode(findings)
 			} else {
-				err = doctor.Print(os.Stdout, findings)
+				err = doctor.Print(stdout, findings)
 			}
 			if err == nil && !doctor.Able(findings) {
 				err = fmt.Errorf("this host lacks what Quintet needs; see above")

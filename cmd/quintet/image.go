@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -21,9 +20,9 @@ type printer interface{ Print(io.Writer) error }
 
 func (s *settings) print(report printer) error {
 	if s.json {
-		return json.NewEncoder(os.Stdout).Encode(report)
+		return json.NewEncoder(stdout).Encode(report)
 	}
-	return report.Print(os.Stdout)
+	return report.Print(stdout)
 }
 
 // sizeFlag is a number of bytes on the command line.

@@ -18,7 +18,7 @@ import (
 // controlFD is the descriptor of a server's connection to its supervisor.
 const controlFD = 3
 
-func newInternal() *cobra.Command {
+func newInternal(s *settings) *cobra.Command {
 	internal := &cobra.Command{Use: "internal", Short: "Programs that the supervisor starts", Hidden: true}
 	for _, each := range []struct {
 		use, short string
@@ -35,6 +35,12 @@ func newInternal() *cobra.Command {
 			RunE:  func(*cobra.Command, []string) error { return confined(each.run) },
 		})
 	}
+	internal.AddCommand(&cobra.Command{
+		Use:                "holder",
+		Short:              "Hold the network namespace of a program; started by quintet run --compat",
+		DisableFlagParsing: true,
+		RunE:               func(cmd *cobra.Command, args []string) error { return s.hold(cmd.Context(), args) },
+	})
 	internal.AddCommand(&cobra.Command{
 		Use:                "compat",
 		Short:              "Run a program with another resolv.conf; started by quintet run --compat",

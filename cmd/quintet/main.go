@@ -2,7 +2,7 @@
 //
 // Exit codes: 0 success; 1 the operation failed, `demo` found something lost, or
 // `fsck` something wrong; 2 wrong usage; 3 no supervisor is running; 4 the
-// supervisor refused.
+// supervisor refused; 128 and its number if a signal has ended the command.
 package main
 
 import (

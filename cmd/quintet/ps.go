@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -35,7 +35,7 @@ func newPs(s *settings) *cobra.Command {
 				return err
 			}
 			if s.json {
-				_, err := os.Stdout.Write(append(report, '\n'))
+				_, err := stdout.Write(append(report, '\n'))
 				return err
 			}
 			return printState(state)
@@ -49,13 +49,15 @@ func look(ctx context.Context, c *broker.Client) (report []byte, state *supervis
 		return nil, nil, err
 	}
 	state = new(supervisor.State)
-	return report, state, json.Unmarshal(report, state)
+	err = json.Unmarshal(report, state)
+	makeVisible(reflect.ValueOf(state))
+	return report, state, err
 }
 
 func printState(state *supervisor.State) error {
-	fmt.Printf("supervisor: pid %d, up %s, state in %s\n\n", state.PID,
+	fmt.Fprintf(stdout, "supervisor: pid %d, up %s, state in %s\n\n", state.PID,
 		time.Duration(state.UptimeS*float64(time.Second)).Round(time.Second), state.StateDir)
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "SERVER\tSTATE\tPID\tSTANDBY\tGENERATION\tDEATHS\tSESSIONS\tREQUESTS\tREPLAYED\tREAD\tWRITTEN\tSERVES")
 	for _, s := range state.Servers {
 		phase := string(s.Phase)
@@ -77,21 +79,21 @@ func printState(state *supervisor.State) error {
 	}
 	for _, u := range state.Uplinks {
 		if !u.Serving && u.LastDeath != "" {
-			fmt.Printf("\nuplink %s: last end: %s\n", u.Name, u.LastDeath)
+			fmt.Fprintf(stdout, "\nuplink %s: last end: %s\n", u.Name, u.LastDeath)
 		}
 		for _, measure := range u.Degraded {
-			fmt.Printf("\nuplink %s: weaker sandbox: %s\n", u.Name, measure)
+			fmt.Fprintf(stdout, "\nuplink %s: weaker sandbox: %s\n", u.Name, measure)
 		}
 	}
 	for _, s := range state.Servers {
 		if s.LastDeath != "" && s.Phase != supervisor.PhaseServing {
-			fmt.Printf("\nserver %s: last end: %s\n", s.Name, s.LastDeath)
+			fmt.Fprintf(stdout, "\nserver %s: last end: %s\n", s.Name, s.LastDeath)
 		}
 		for _, lost := range s.Lost {
-			fmt.Printf("\nserver %s: process %d does without %s\n", s.Name, lost.PID, lost.Reason)
+			fmt.Fprintf(stdout, "\nserver %s: process %d does without %s\n", s.Name, lost.PID, lost.Reason)
 		}
 		for _, measure := range s.Degraded {
-			fmt.Printf("\nserver %s: weaker sandbox: %s\n", s.Name, measure)
+			fmt.Fprintf(stdout, "\nserver %s: weaker sandbox: %s\n", s.Name, measure)
 		}
 	}
 	return nil

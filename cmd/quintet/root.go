@@ -7,8 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +22,7 @@ const (
 	exitUsage   = 2
 	exitAbsent  = 3
 	exitRefused = 4
+	exitSignal  = 128 // and the number of the signal
 )
 
 // stderrLog is standard error for the log, which does not wait for whoever reads it.
@@ -37,6 +36,7 @@ type settings struct {
 	stateDir string
 	json     bool
 	verbose  bool
+	signals  *signals
 }
 
 // errUsage marks errors of the command line.
@@ -46,25 +46,37 @@ var errUsage = errors.New("usage")
 var errSilent = errors.New("failed")
 
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	root := newRoot()
+	signals, ctx := takeSignals()
+	root := newRoot(signals)
 	root.SetArgs(args)
+	root.SetOut(stdout)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = stdout.err
+	}
+	if by := new(interrupted); err != nil && errors.Is(err, context.Canceled) && errors.As(context.Cause(ctx), by) {
+		err = *by
+	}
 	stderrLog.Flush(logFlushMax)
+	var program programEnded
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errSilent):
 		return exitFailed
+	case errors.As(err, &program):
+		return int(program)
 	}
-	fmt.Fprintf(os.Stderr, "quintet: %v\n", err)
+	fmt.Fprintf(os.Stderr, "quintet: %s\n", visible(err.Error(), "\n"))
 	return exitCode(err)
 }
 
 func exitCode(err error) int {
 	var refused *broker.Refused
+	var by interrupted
 	switch {
+	case errors.As(err, &by):
+		return exitSignal + int(by.by)
 	case errors.Is(err, errUsage):
 		return exitUsage
 	case errors.As(err, &refused):
@@ -75,8 +87,8 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-func newRoot() *cobra.Command {
-	s := &settings{}
+func newRoot(signals *signals) *cobra.Command {
+	s := &settings{signals: signals}
 	root := &cobra.Command{
 		Use:   "quintet",
 		Short: "Run storage, networks and other system services in isolated processes that survive kill -9",
@@ -87,7 +99,8 @@ pause of milliseconds, and nothing is lost and nothing runs twice.
 Start with "quintet demo", then write a quintet.yaml and call "quintet up".
 
 Exit codes: 0 success; 1 the operation failed; 2 wrong usage; 3 no supervisor is
-running; 4 the supervisor refused.`,
+running; 4 the supervisor refused; 128 and the number of the signal that ended the
+command.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
@@ -103,7 +116,7 @@ running; 4 the supervisor refused.`,
 	flags.BoolVarP(&s.verbose, "verbose", "v", false, "log what happens")
 	root.AddCommand(
 		newUp(s), newDown(s), newPs(s), newRun(s), newRestart(s), newKill(s), newCapture(s),
-		newDoctor(s), newVersion(s), newDemo(s), newBench(s), newMkfs(s), newFsck(s), newDebug(s), newInternal(),
+		newDoctor(s), newVersion(s), newDemo(s), newBench(s), newMkfs(s), newFsck(s), newDebug(s), newInternal(s),
 	)
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
@@ -168,11 +181,19 @@ func (s *settings) socket() string {
 
 // connect connects to the running supervisor.
 func (s *settings) connect(ctx context.Context) (*broker.Client, error) {
+	return connect(ctx, s.socket(), s.own())
+}
+
+// own tells whether nobody has named the socket, so that whoever listens there has to
+// be this user or root.
+func (s *settings) own() bool { return s.stateDir == "" && os.Getenv(supervisor.SocketVariable) == "" }
+
+func connect(ctx context.Context, socket string, own bool) (*broker.Client, error) {
 	connect := broker.NewClient
-	if s.stateDir == "" && os.Getenv(supervisor.SocketVariable) == "" {
+	if own {
 		connect = broker.NewOwnClient
 	}
-	return connect(ctx, s.socket(), broker.Hello{Name: "quintet"}, nil)
+	return connect(ctx, socket, broker.Hello{Name: "quintet"}, nil)
 }
 
 // control runs one operation on the system and returns its report in JSON.

@@ -1,17 +1,18 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/supervisor"
 )
 
@@ -30,7 +31,10 @@ the signal if one has ended it.
 With --compat the program needs to know nothing of Quintet: it runs in a network
 namespace whose one interface, eth0, is the application's port of a network. So
 does what it starts. Without root, that needs a host that lets users make user
-namespaces, and the program then believes to be root.`,
+namespaces, and the program then believes to be root. The network lasts as long as
+the last process inside, a daemon that outlives this command included. What their
+connections have not sent yet is sent before it ends, for at most a minute, during
+which this command stays; a signal cuts that short.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if name == "" {
 				if len(args) == 0 {
@@ -38,40 +42,19 @@ namespaces, and the program then believes to be root.`,
 				}
 				name = filepath.Base(args[0])
 			}
-			c, err := s.connect(cmd.Context())
+			if compat {
+				return s.runCompat(cmd.Context(), name, network, args)
+			}
+			c, domain, args, err := s.enter(cmd.Context(), s.socket(), s.own(), name, args)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			report, err := control(cmd.Context(), c, supervisor.VerbDomain, name)
-			if err != nil {
+			program := prepare(s.socket(), domain, args)
+			if err := s.signals.start(cmd.Context(), program, program.Start); err != nil {
 				return err
 			}
-			var domain supervisor.Domain
-			if err := json.Unmarshal(report, &domain); err != nil {
-				return err
-			}
-			if domain.Unlimited != "" {
-				fmt.Fprintf(os.Stderr, "quintet: the memory of %s is not limited: %s\n", name, domain.Unlimited)
-			}
-			if len(args) == 0 {
-				args = domain.Command
-			}
-			if len(args) == 0 {
-				return fmt.Errorf("%w: the topology has no command for %s; give a program after --", errUsage, name)
-			}
-			program := s.program(&domain, args)
-			if compat {
-				err = s.runCompat(cmd.Context(), &domain, network, program)
-			} else {
-				err = runForwarding(program, program.Start)
-			}
-			var exit *exec.ExitError
-			if errors.As(err, &exit) {
-				_ = c.Close()
-				os.Exit(status(exit))
-			}
-			return err
+			return endOf(program.Wait())
 		},
 	}
 	run.Flags().StringVar(&name, "name", "", "`name` of the application in the topology")
@@ -81,8 +64,36 @@ namespaces, and the program then believes to be root.`,
 	return run
 }
 
-// program prepares a program of a domain.
-func (s *settings) program(domain *supervisor.Domain, args []string) *exec.Cmd {
+// enter makes this process and its children the application of that name. It returns
+// the program to run, which is args or what the topology has; the domain lasts until the
+// connection is closed.
+func (s *settings) enter(ctx context.Context, socket string, own bool, name string, args []string) (*broker.Client, *supervisor.Domain, []string, error) {
+	c, err := connect(ctx, socket, own)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	report, err := control(ctx, c, supervisor.VerbDomain, name)
+	domain := new(supervisor.Domain)
+	if err == nil {
+		err = json.Unmarshal(report, domain)
+	}
+	if err == nil && len(args) == 0 {
+		if args = domain.Command; len(args) == 0 {
+			err = fmt.Errorf("%w: the topology has no command for %s; give a program after --", errUsage, name)
+		}
+	}
+	if err != nil {
+		_ = c.Close()
+		return nil, nil, nil, err
+	}
+	if domain.Unlimited != "" {
+		fmt.Fprintf(os.Stderr, "quintet: the memory of %s is not limited: %s\n", visible(name, ""), visible(domain.Unlimited, ""))
+	}
+	return c, domain, args, nil
+}
+
+// prepare prepares a program of a domain.
+func prepare(socket string, domain *supervisor.Domain, args []string) *exec.Cmd {
 	program := exec.Command(args[0], args[1:]...)
 	program.Stdin, program.Stdout, program.Stderr = os.Stdin, os.Stdout, os.Stderr
 	program.Dir = domain.Directory
@@ -91,33 +102,38 @@ func (s *settings) program(domain *supervisor.Domain, args []string) *exec.Cmd {
 		program.Env = append(program.Env, name+"="+value)
 	}
 	program.Env = append(program.Env,
-		supervisor.SocketVariable+"="+s.socket(), supervisor.DomainVariable+"="+domain.Token)
+		supervisor.SocketVariable+"="+socket, supervisor.DomainVariable+"="+domain.Token)
 	return program
 }
 
-// runForwarding runs a program, which start starts, and passes on to it the signals that this command
-// gets. Those of a terminal's keys reach the program anyway.
-func runForwarding(program *exec.Cmd, start func() error) error {
-	typed := terminal(os.Stdin)
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, os.Interrupt, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
-	if err := start(); err != nil {
-		return err
-	}
-	go func() {
-		for each := range signals {
-			if typed && (each == os.Interrupt || each == syscall.SIGQUIT) {
-				continue
-			}
-			_ = program.Process.Signal(each) // it may have ended
-		}
-	}()
-	return program.Wait()
+// programEnded is the end of a program with a status other than 0, which this command
+// passes on.
+type programEnded int
+
+func (e programEnded) Error() string {
+	return fmt.Sprintf("the program has ended with status %d", int(e))
 }
 
-func status(exit *exec.ExitError) int {
-	if wait, ok := exit.Sys().(syscall.WaitStatus); ok && wait.Signaled() {
-		return 128 + int(wait.Signal())
+// ended is nil for a status of 0.
+func ended(status int) error {
+	if status == 0 {
+		return nil
 	}
-	return max(exit.ExitCode(), exitFailed)
+	return programEnded(status)
+}
+
+// endOf turns what exec.Cmd.Wait returns into the end of a program.
+func endOf(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return ended(statusOf(exit.Sys().(syscall.WaitStatus)))
+	}
+	return err
+}
+
+func statusOf(wait syscall.WaitStatus) int {
+	if wait.Signaled() {
+		return exitSignal + int(wait.Signal())
+	}
+	return wait.ExitStatus()
 }

@@ -87,7 +87,7 @@ func (s *settings) up(ctx context.Context, t *topology.Topology) error {
 // detached this one.
 func announce(sup *supervisor.Supervisor) {
 	if os.Getenv(detachedVariable) != "" {
-		fmt.Println(readyLine)
+		fmt.Fprintln(stdout, readyLine)
 		_ = os.Stdout.Close()
 		return
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -18,11 +17,11 @@ func newVersion(s *settings) *cobra.Command {
 		Args:  usage(0, 0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
 			if s.json {
-				return json.NewEncoder(os.Stdout).Encode(map[string]any{
+				return json.NewEncoder(stdout).Encode(map[string]any{
 					"version": version, "protocol": broker.Version, "go": runtime.Version(), "arch": runtime.GOARCH,
 				})
 			}
-			fmt.Printf("quintet %s, control protocol %d, %s %s\n", version, broker.Version, runtime.Version(), runtime.GOARCH)
+			fmt.Fprintf(stdout, "quintet %s, control protocol %d, %s %s\n", version, broker.Version, runtime.Version(), runtime.GOARCH)
 			return nil
 		},
 	}

@@ -11,3 +11,6 @@ import (
 func Exec(path string, args, environment []string) error {
 	return &os.PathError{Op: "execve", Path: path, Err: sys.Exec(path, args, environment)}
 }
+
+// CloseOnExec keeps a descriptor from the programs that this process starts.
+func CloseOnExec(fd int) { sys.CloseOnExec(fd) }
