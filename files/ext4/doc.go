@@ -26,5 +26,6 @@
 // the inode on the orphan list in between. New blocks become part of a file
 // after their data is in place. Blocks that were freed are given out again only
 // once the transaction that freed them has committed. The counts of free blocks
-// and inodes agree with the groups in every transaction.
+// and inodes agree with the groups in every transaction. A volume without a journal has
+// none of this but that what was synced is there: see unlogged.
 package ext4

@@ -11,7 +11,8 @@ import (
 
 // Open opens the file system on v, which stays the caller's to close. Unless it
 // is to be read only, a journal that holds transactions is replayed, and
-// inodes without names are freed.
+// inodes without names are freed. A volume without a journal that was not closed is
+// opened as it is, as Linux does: e2fsck should have seen it before.
 //
 // Errors: *disk.CorruptError when the superblock is damaged or errors are
 // recorded in it; *disk.UnsupportedError when a feature prevents reading, or
@@ -52,6 +53,12 @@ func Open(v storage.Volume, o Options) (*FS, error) {
 			return nil, err
 		}
 		f.readOnly.Store(true)
+		if err := f.recount(); err != nil {
+			return nil, err
+		}
+	}
+	if !f.logged() && f.sb.State&disk.StateValid == 0 {
+		// It was not closed: the counts are those of some time before.
 		if err := f.recount(); err != nil {
 			return nil, err
 		}
@@ -98,14 +105,9 @@ func (f *FS) checkWritable() error {
 	if err := f.sb.CheckWritable(); err != nil {
 		return err
 	}
-	missing := func(name string) error {
-		return &disk.UnsupportedError{Features: []string{name}, Why: "write this file system"}
-	}
 	switch {
 	case !f.volume.Writable():
 		return refuse(KindReadOnly, "open", 0, "")
-	case !f.sb.Has(disk.CompatHasJournal, 0, 0):
-		return missing("^has_journal")
 	case f.sb.State&disk.StateError != 0:
 		return disk.Corrupt("superblock", "errors were recorded")
 	}

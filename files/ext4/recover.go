@@ -62,15 +62,20 @@ func replay(f *FS) (*jbd2.ReplayResult, error) {
 }
 
 // start makes f writable: the journal is opened, and the volume marked as in
-// need of recovery until Close. replayed is what its recovery found, nil if it needed
+// need of recovery, or of e2fsck if it has no journal, until Close. replayed is what its recovery found, nil if it needed
 // none.
 func (f *FS) start(o Options, replayed *jbd2.ReplayResult) error {
-	log, err := f.journalLog()
-	if err != nil {
-		return err
+	log := newUnlogged(f)
+	if f.logged() {
+		var err error
+		if log, err = f.journalLog(); err != nil {
+			return err
+		}
+		f.super.FeatureIncompat |= disk.IncompatRecover
+	} else {
+		f.super.State &^= disk.StateValid
 	}
 	now := o.Now()
-	f.super.FeatureIncompat |= disk.IncompatRecover
 	f.super.MountTime, f.super.WriteTime = uint64(now.Unix()), uint64(now.Unix())
 	f.super.MountCount++
 	if f.sb.RevLevel > 0 {
@@ -79,13 +84,14 @@ func (f *FS) start(o Options, replayed *jbd2.ReplayResult) error {
 	if err := f.writeSuperNow(); err != nil {
 		return err
 	}
-	f.journal, err = jbd2.Open(log, jbd2.Options{
+	journal, err := jbd2.Open(log, jbd2.Options{
 		Cache: f.cache, Now: o.Now, Wide: f.sb.Has(0, disk.Incompat64Bit, 0), Checksums: f.sb.MetadataCsum(),
 		Replayed: replayed, OnAbort: func(error) { f.readOnly.Store(true) },
 	})
 	if err != nil {
 		return fmt.Errorf("ext4: opening the journal: %w", err)
 	}
+	f.journal = journal
 	f.generations.Store(uint64(now.UnixNano()))
 	f.available.Store(f.freeBlocks.Load())
 	f.readOnly.Store(false)
@@ -213,7 +219,10 @@ func (f *FS) Sync() error {
 	if f.journal == nil || f.readOnly.Load() {
 		return f.syncReadOnly()
 	}
-	if err := f.journal.CommitRunning(); err != nil {
+	if err := f.settled(f.journal.Latest()); err != nil {
+		return err
+	}
+	if err := f.journal.Err(); err != nil {
 		return err
 	}
 	return f.cache.Flush()
@@ -240,8 +249,8 @@ func (f *FS) Fsync(ino uint32) error {
 	if err := f.journal.Err(); err != nil {
 		return err
 	}
-	if sequence != 0 && !f.journal.Committed(sequence) {
-		return f.journal.Commit(sequence) // flushes the data on its way
+	if sequence != 0 && !f.Committed(sequence) {
+		return f.settled(sequence) // flushes the data on its way
 	}
 	return f.cache.Flush()
 }
@@ -249,6 +258,9 @@ func (f *FS) Fsync(ino uint32) error {
 // Committed reports whether the transaction of a Decision is durable: also of one that
 // was made before f was opened.
 func (f *FS) Committed(sequence uint32) bool {
+	if f.journal != nil && !f.logged() {
+		return f.journal.Home(sequence)
+	}
 	return f.journal == nil || f.journal.Committed(sequence)
 }
 
@@ -263,5 +275,6 @@ func (f *FS) Close() error {
 		return err
 	}
 	f.super.FeatureIncompat &^= disk.IncompatRecover
+	f.super.State |= f.sb.State & disk.StateValid // not one that was not clean before
 	return f.writeSuperNow()
 }

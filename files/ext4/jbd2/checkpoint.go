@@ -37,6 +37,35 @@ func (j *Journal) checkpoint(want uint32) (done bool, err error) {
 	return j.free >= want, nil
 }
 
+// Home reports whether a transaction has been written home, so that its log is not
+// needed any more.
+func (j *Journal) Home(sequence uint32) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return !after(sequence, j.committed) && !j.lost.has(sequence) && (len(j.live) == 0 || after(j.live[0].sequence, sequence))
+}
+
+// WriteHome returns once that is so of a transaction, which is committed. The caller
+// holds no handle. Errors: *AbortError; ErrBusy when others keep changing its blocks.
+func (j *Journal) WriteHome(sequence uint32) error {
+	for range flushRoundsMax {
+		if j.Home(sequence) {
+			return nil
+		}
+		if _, err := j.checkpoint(0); err != nil {
+			return err
+		}
+		if j.Home(sequence) {
+			return nil
+		}
+		// A block of it stands in the running transaction too.
+		if err := j.CommitRunning(); err != nil {
+			return err
+		}
+	}
+	return ErrBusy
+}
+
 // due returns the pinned blocks of the oldest transactions whose log space adds
 // up to what is wanted.
 func (j *Journal) due(want uint32) (records []*record) {
