@@ -35,6 +35,7 @@ func (a *application) capture(m *broker.Message, c *broker.Capturing) error {
 		}
 		s.port.endCapture()
 		s.port.capturing = a.own(m.FDs[0])
+		s.port.captures++
 		m.FDs = nil
 		s.offerCapture(false)
 		a.reply(m.Ref, &broker.Closed{})
@@ -46,7 +47,7 @@ func (a *application) capture(m *broker.Message, c *broker.Capturing) error {
 // offerCapture tells the active process to write, or to go on writing.
 func (s *session) offerCapture(continued bool) {
 	if p := s.server.active; p != nil && s.port.capturing != nil {
-		p.send(&broker.Capture{Session: s.id, Continued: continued}, nil, s.port.capturing)
+		p.send(&broker.Capture{Session: s.id, Number: s.port.captures, Continued: continued}, nil, s.port.capturing)
 	}
 }
 
@@ -55,8 +56,8 @@ func (s *server) captured(c *broker.Captured) {
 	s.sup.mu.Lock()
 	defer s.sup.mu.Unlock()
 	session := s.sessions[c.Session]
-	if session == nil || session.port == nil {
-		return
+	if session == nil || session.port == nil || c.Number != session.port.captures {
+		return // it is of one that has ended already
 	}
 	slog.Info("capture ended", "server", s.config.Name, "port", session.port.name, "lost", c.Lost)
 	session.port.endCapture()

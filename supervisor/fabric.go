@@ -44,6 +44,7 @@ type port struct {
 	iface     network.Interface
 	leased    bool        // its addresses are of a DHCP server
 	capturing *descriptor // of a capture, or nil
+	captures  uint64      // begun so far; the last is the one that goes on
 }
 
 // searchMax bounds the addresses tried for one port: of those in use there are

@@ -29,6 +29,10 @@
 // process.mu (one process's queue) is a leaf below it. Nothing blocks while
 // Supervisor.mu is held, except by waiting on the condition changed.
 //
+// Strangers' files: what an application passes is looked at and closed without
+// Supervisor.mu, and closed by the application's own disposal; processes are started
+// from a table of open files that never has it. See docs/decisions/strangers-files.md.
+//
 // Trust: applications are not trusted at all, their messages and memory are
 // checked before use, and one that breaks the protocol loses its connection.
 // Servers are trusted to answer; one that breaks the control protocol is killed.

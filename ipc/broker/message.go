@@ -144,6 +144,8 @@ type (
 	// pcap format. Descriptor: that of Capturing. There is no answer.
 	Capture struct {
 		Session uint64 `json:"session"`
+		// Number tells the captures of a session apart.
+		Number uint64 `json:"number,omitempty"`
 		// Continued: a predecessor has begun the file.
 		Continued bool `json:"continued,omitempty"`
 	}
@@ -221,6 +223,7 @@ type (
 	// Captured says that nobody reads the file of a Capture any more.
 	Captured struct {
 		Session uint64 `json:"session"`
+		Number  uint64 `json:"number,omitempty"`
 		Lost    uint64 `json:"lost,omitempty"` // frames for which the file had no room in time
 	}
 	// VolumeFailed says that the device of a volume is of no use. The process serves

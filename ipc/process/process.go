@@ -182,7 +182,7 @@ func (p *Process) without(body broker.Body, ref uint64, reason error) error {
 	case *broker.Volume:
 		return p.conn.Send(0, &broker.VolumeFailed{Handle: body.Handle, Reason: fmt.Sprintf("volume %s: %v", body.Name, reason)})
 	case *broker.Capture:
-		return p.conn.Send(0, &broker.Captured{Session: body.Session})
+		return p.conn.Send(0, &broker.Captured{Session: body.Session, Number: body.Number})
 	}
 	return reason
 }

@@ -15,8 +15,9 @@ const messageMax = 96 << 10
 // that is too slow leaves no room for is lost and counted, not waited for.
 type capture struct {
 	*server.Capture
-	fd   int
-	left []byte // taken from the capture and not yet written
+	fd     int
+	number uint64
+	left   []byte // taken from the capture and not yet written
 }
 
 // capture begins one, in the place of the one that the port has.
@@ -27,7 +28,7 @@ func (s *service) capture(body *broker.Capture, fd int) error {
 		return nil // it has ended
 	}
 	s.endCapture(of)
-	c := &capture{Capture: server.NewCapture(s.epoch), fd: fd}
+	c := &capture{Capture: server.NewCapture(s.epoch), fd: fd, number: body.Number}
 	if body.Continued {
 		c.Skip()
 	}
@@ -47,7 +48,7 @@ func (s *service) write(of *process.Session) {
 		n, err := unix.TryWrite(c.fd, c.left)
 		if err != nil {
 			s.endCapture(of)
-			s.process.Report(&broker.Captured{Session: of.Body.ID, Lost: c.Lost})
+			s.process.Report(&broker.Captured{Session: of.Body.ID, Number: c.number, Lost: c.Lost})
 			return
 		}
 		if n == 0 {
