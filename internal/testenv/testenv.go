@@ -6,6 +6,7 @@
 package testenv
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -13,6 +14,10 @@ import (
 
 // noSkipEnv names the variable that turns skips into failures.
 const noSkipEnv = "QUINTET_NO_SKIP"
+
+// skipsEnv names the file to which every skip is added, for the list at the end of
+// `make test`: `go test` hides what packages print that pass.
+const skipsEnv = "QUINTET_SKIPS"
 
 // Skip ends the test as skipped for the given reason, on standard error as
 // well as in the test log, since `go test` hides the log of a skipped test.
@@ -22,8 +27,25 @@ func Skip(t testing.TB, why string) {
 	if os.Getenv(noSkipEnv) == "1" {
 		t.Fatalf("%s=1 and this host cannot run the test: %s", noSkipEnv, why)
 	}
-	fmt.Fprintf(os.Stderr, "SKIPPED %s: %s\n", t.Name(), why)
+	line := fmt.Sprintf("SKIPPED %s: %s\n", t.Name(), why)
+	fmt.Fprint(os.Stderr, line)
+	if err := record(line); err != nil {
+		t.Fatalf("a skip that nobody would see: %v", err)
+	}
 	t.Skip(why)
+}
+
+func record(line string) error {
+	path := os.Getenv(skipsEnv)
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(line)
+	return errors.Join(err, f.Close())
 }
 
 // RequireRoot skips the test unless it runs as root.

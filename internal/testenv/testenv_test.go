@@ -1,6 +1,8 @@
 package testenv
 
 import (
+	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 )
@@ -26,8 +28,13 @@ func (r *recorder) run(f func(testing.TB)) *recorder {
 func TestSkip(t *testing.T) {
 	skip := func(tb testing.TB) { Skip(tb, "because") }
 	t.Setenv(noSkipEnv, "")
+	skips := filepath.Join(t.TempDir(), "skips")
+	t.Setenv(skipsEnv, skips)
 	if r := new(recorder).run(skip); !r.skipped || r.failed {
 		t.Errorf("without %s: %+v, want skipped", noSkipEnv, r)
+	}
+	if text, err := os.ReadFile(skips); string(text) != "SKIPPED recorded: because\n" {
+		t.Errorf("recorded: %q, %v", text, err)
 	}
 	t.Setenv(noSkipEnv, "1")
 	if r := new(recorder).run(skip); r.skipped || !r.failed {
