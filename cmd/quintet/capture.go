@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
+	"github.com/quintet-os/quintet/supervisor"
 )
 
 func newCapture(s *settings) *cobra.Command {
@@ -31,7 +34,7 @@ too slow for are left out, never waited for.`,
 			}
 			defer c.Close()
 			if network == "" {
-				if network, err = onlyNetwork(cmd.Context(), c); err != nil {
+				if network, err = networkWith(cmd.Context(), c, args[0]); err != nil {
 					return err
 				}
 			}
@@ -68,7 +71,7 @@ too slow for are left out, never waited for.`,
 			return err
 		},
 	}
-	capture.Flags().StringVar(&network, "network", "", "`network` of the port (default: the only one)")
+	capture.Flags().StringVar(&network, "network", "", "`network` of the port (default: the only one that has the port)")
 	capture.Flags().StringVarP(&file, "write", "w", "-", "`file` to write to; - is standard output")
 	return capture
 }
@@ -94,14 +97,27 @@ func copyMessages(out io.Writer, in io.Reader) (written int64, err error) {
 	}
 }
 
-// onlyNetwork is the name of the network, if there is just one.
-func onlyNetwork(ctx context.Context, c *broker.Client) (string, error) {
+// networkWith is the network that has a port of that name or MAC address, if there is
+// just one.
+func networkWith(ctx context.Context, c *broker.Client, port string) (string, error) {
 	_, state, err := look(ctx, c)
 	if err != nil {
 		return "", err
 	}
-	if len(state.Networks) != 1 {
-		return "", fmt.Errorf("%w: name the network with --network; there are %d", errUsage, len(state.Networks))
+	if len(state.Networks) == 1 {
+		return state.Networks[0].Name, nil
 	}
-	return state.Networks[0].Name, nil
+	var with []string
+	for _, n := range state.Networks {
+		if slices.ContainsFunc(n.Ports, func(p supervisor.PortState) bool { return p.Name == port || p.MAC.String() == port }) {
+			with = append(with, n.Name)
+		}
+	}
+	switch len(with) {
+	case 0:
+		return "", fmt.Errorf("none of the %d networks has a port %q at the moment; `quintet ps` lists them", len(state.Networks), port)
+	case 1:
+		return with[0], nil
+	}
+	return "", fmt.Errorf("%w: name the network with --network: %s have ports %q", errUsage, strings.Join(with, ", "), port)
 }

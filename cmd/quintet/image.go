@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quintet-os/quintet/files/ext4"
+	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/files/ext4/inspect"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
@@ -122,6 +123,10 @@ The exit status is 1 if there is a problem.`,
 		Args: usage(1, 1, "the path of one image"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			found, err := inspect.Check(args[0], recover)
+			var damage *disk.CorruptError
+			if errors.As(err, &damage) && damage.Structure == "superblock" {
+				return fmt.Errorf("%s cannot be checked: %s; if it ever was ext4, e2fsck may find a copy of its superblock", args[0], damage.Detail)
+			}
 			if err != nil {
 				return err
 			}

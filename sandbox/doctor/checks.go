@@ -1,8 +1,10 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -175,7 +177,19 @@ func processors(string) (State, string, string) {
 	return OK, fmt.Sprint(n), ""
 }
 
+// directIO looks at the directory, or at the one it will be made in.
 func directIO(directory string) (State, string, string) {
+	for {
+		_, err := os.Stat(directory)
+		if above := filepath.Dir(directory); errors.Is(err, os.ErrNotExist) && above != directory {
+			directory = above
+			continue
+		}
+		break
+	}
+	if errors.Is(unix.MayCreateIn(directory), os.ErrPermission) {
+		return Degraded, fmt.Sprintf("%s: not writable by this user", directory), "choose a state directory of your own with --state, or set XDG_RUNTIME_DIR"
+	}
 	if err := unix.DirectIO(directory); err != nil {
 		return Degraded, fmt.Sprintf("%s: %v", directory, err), "keep volumes on ext4, xfs or btrfs; here they would go through the page cache"
 	}
