@@ -10,16 +10,27 @@ import (
 // worth, or a few hundred when memory is touched for the first time.
 const memoryReapBytes = 256 << 10
 
+// memoryPieceBytes is what is done of one operation before it is another's turn: short
+// ones do not wait for the end of long ones.
+const memoryPieceBytes = 64 << 10
+
 // memoryOperationBytes is what an operation costs beside its bytes.
 const memoryOperationBytes = 1 << 10
 
-// Memory is a device in memory. Operations are executed by Reap, in the order of
-// their submission and in bounded pieces.
+// Memory is a device in memory. Operations are executed by Reap, in bounded pieces and
+// in rotation.
 type Memory struct {
 	data  []byte
 	info  storage.Info
-	queue []storage.Operation
-	done  int64 // bytes of the first operation
+	queue []queued // a ring: count of them from first on
+	first int
+	count int
+}
+
+// queued is an operation of which the front has been done.
+type queued struct {
+	storage.Operation
+	done int64
 }
 
 // NewMemory makes data a device with blocks of blockSize bytes. The length of
@@ -37,7 +48,7 @@ func NewMemory(data []byte, blockSize, depth int) (*Memory, error) {
 	return &Memory{
 		data:  data,
 		info:  storage.Info{Size: int64(len(data)), BlockSize: blockSize, Writable: true},
-		queue: make([]storage.Operation, 0, depth),
+		queue: make([]queued, depth),
 	}, nil
 }
 
@@ -52,52 +63,62 @@ func (m *Memory) Detach(int) {}
 
 // Submit queues an operation.
 func (m *Memory) Submit(op *storage.Operation) bool {
-	if len(m.queue) == cap(m.queue) {
+	if m.count == len(m.queue) {
 		return false
 	}
-	m.queue = append(m.queue, *op)
+	m.push(queued{Operation: *op})
 	return true
+}
+
+func (m *Memory) push(q queued) {
+	m.queue[(m.first+m.count)%len(m.queue)] = q
+	m.count++
+}
+
+func (m *Memory) pop() queued {
+	q := m.queue[m.first]
+	m.queue[m.first] = queued{}
+	m.first = (m.first + 1) % len(m.queue)
+	m.count--
+	return q
 }
 
 // Reap executes some of what is queued.
 func (m *Memory) Reap(done []storage.Completion) (n int) {
-	budget := int64(memoryReapBytes)
-	for n < len(done) && n < len(m.queue) && budget > 0 {
-		op := &m.queue[n]
-		budget -= memoryOperationBytes + m.execute(op, max(budget, 1))
-		if m.done < op.Length {
-			break
+	for budget := int64(memoryReapBytes); n < len(done) && m.count > 0 && budget > 0; {
+		q := m.pop()
+		budget -= memoryOperationBytes + m.execute(&q)
+		if q.done < q.Length {
+			m.push(q)
+			continue
 		}
-		m.done = 0
-		done[n] = storage.Completion{Tag: op.Tag, Done: op.Length}
+		done[n] = storage.Completion{Tag: q.Tag, Done: q.Length}
 		n++
 	}
-	m.queue = append(m.queue[:0], m.queue[n:]...)
 	return n
 }
 
-// execute goes on with an operation for so many bytes at most, and returns how many it
-// has moved.
-func (m *Memory) execute(op *storage.Operation, limit int64) (moved int64) {
-	from, to := m.done, min(m.done+limit, op.Length)
-	part := m.data[op.Offset+from : op.Offset+to]
-	switch op.Op {
+// execute does the next piece of an operation, and returns how many bytes it has moved.
+func (m *Memory) execute(q *queued) (moved int64) {
+	from, to := q.done, min(q.done+memoryPieceBytes, q.Length)
+	part := m.data[q.Offset+from : q.Offset+to]
+	switch q.Op {
 	case storage.OpRead:
-		copy(op.Mem[from:to], part)
+		copy(q.Mem[from:to], part)
 	case storage.OpWrite:
-		copy(part, op.Mem[from:to])
+		copy(part, q.Mem[from:to])
 	case storage.OpWriteZeroes:
 		clear(part)
 	default: // discarding and flushing are nothing to do
-		m.done = op.Length
+		q.done = q.Length
 		return 0
 	}
-	m.done = to
+	q.done = to
 	return to - from
 }
 
 // Busy tells whether something is queued.
-func (m *Memory) Busy() bool { return len(m.queue) > 0 }
+func (m *Memory) Busy() bool { return m.count > 0 }
 
 // Wakeup returns -1: Reap is enough.
 func (m *Memory) Wakeup() int { return -1 }

@@ -29,6 +29,15 @@ type grant struct {
 	left     turn    // of a turn that a full device has interrupted
 	inflight int     // admitted tasks
 	bytes    int64   // of admitted transfers
+	cleared  int64   // bytes of the ranges of admitted discards and zeroings
+}
+
+// account is where the length of a ranged request counts while it is admitted.
+func (g *grant) account(r *storage.Request) *int64 {
+	if r.Op.Transfers() {
+		return &g.bytes
+	}
+	return &g.cleared
 }
 
 // enqueue lets a task wait for its grant. A session that waits for all of its

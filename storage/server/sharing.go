@@ -8,8 +8,8 @@ import (
 
 const (
 	// sharedBytes is what the device of a volume has to do at a time for one session
-	// while others use it too: whoever asks for little waits for no more than that of
-	// each of them.
+	// while others use it too, in transfers and in other ranges each: whoever asks for
+	// little waits for no more than that of each of them. A range may be longer, alone.
 	sharedBytes = 2 * storage.TransferMax
 	// sharedFor is how long a volume counts as used after a session has asked for
 	// something.
@@ -33,12 +33,16 @@ func (s *sharing) note(by *session, now time.Duration) {
 	s.lastAt = now
 }
 
-// crowds tells whether a transfer has to wait because the device has enough to do for
+// crowds tells whether an operation has to wait because the device has enough to do for
 // the session that asks for it, on a volume that others use too.
 func (s *sharing) crowds(t *task, now time.Duration) bool {
 	others := s.lastAt
 	if s.last == t.session {
 		others = s.otherAt
 	}
-	return s.last != nil && now-others < sharedFor && t.request.Op.Transfers() && t.grant.bytes > 0 && t.grant.bytes+t.request.Length > sharedBytes
+	if s.last == nil || now-others >= sharedFor || !t.request.Op.Ranged() {
+		return false
+	}
+	busy := *t.grant.account(&t.request)
+	return busy > 0 && busy+t.request.Length > sharedBytes
 }

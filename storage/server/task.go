@@ -144,13 +144,13 @@ func (c *Core) enter(t *task, region *region) {
 		}
 		t.region = region
 		region.users++
-		g.bytes += r.Length
 	}
 	t.admitted = true
 	g.volume.sharing.note(t.session, c.now)
 	g.inflight++
 	g.volume.inflight++
 	if r.Op.Ranged() {
+		*g.account(r) += r.Length
 		g.volume.guard.add(t)
 	}
 	if t.blockers == 0 {
@@ -229,12 +229,12 @@ func (c *Core) finish(t *task) {
 		g.inflight--
 		g.volume.inflight--
 		if t.request.Op.Transfers() {
-			g.bytes -= t.request.Length
 			if t.region.users--; t.region.users == 0 && t.region.released != nil {
 				t.region.release()
 			}
 		}
 		if t.request.Op.Ranged() {
+			*g.account(&t.request) -= t.request.Length
 			g.volume.guard.remove(t, c.start)
 		}
 		if len(g.queue) > 0 {

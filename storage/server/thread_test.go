@@ -90,3 +90,36 @@ func TestSharedDeviceIsNotFilledByOne(t *testing.T) {
 		greedy.want(call, storage.KindOK)
 	}
 }
+
+// TestSharedDeviceIsNotFilledByZeroing: nor does it have more than that, or one longer
+// range, to zero for a session.
+func TestSharedDeviceIsNotFilledByZeroing(t *testing.T) {
+	b := newBench(t)
+	greedy, modest := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
+	for _, c := range []*tester{greedy, modest} {
+		call := c.start(read(0, 0))
+		b.settle()
+		c.want(call, storage.KindOK)
+	}
+	b.hold()
+	var zeroing []*ipc.Call
+	for i := int64(1); i < 4; i++ {
+		zeroing = append(zeroing, greedy.start(storage.Request{Op: storage.OpWriteZeroes, Offset: i << 20, Length: 1 << 20}))
+	}
+	b.settle()
+	if held := b.device.Held(); held != 2 {
+		t.Errorf("the shared device has %d MiB to zero for one session", held)
+	}
+	one := modest.start(read(0, 0))
+	b.settle()
+	if held := b.device.Held(); held != 3 {
+		t.Errorf("a read waits outside: the device has %d operations", held)
+	}
+	b.proceed()
+	long := greedy.start(storage.Request{Op: storage.OpWriteZeroes, Offset: 1 << 20, Length: 3 << 20})
+	b.settle()
+	modest.want(one, storage.KindOK)
+	for _, call := range append(zeroing, long) {
+		greedy.want(call, storage.KindOK)
+	}
+}
