@@ -14,6 +14,7 @@ import (
 
 	"github.com/quintet-os/quintet/app"
 	"github.com/quintet-os/quintet/internal/testenv"
+	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/supervisor"
 )
 
@@ -52,6 +53,19 @@ applications:
 		if got := fmt.Sprintf("%s%s status %d", out, said, status); !strings.Contains(got, c.want) {
 			t.Errorf("%s: %s", c.script, got)
 		}
+	}
+}
+
+// TestCompatLargestMTU: the largest MTU that a topology may have works, with whole
+// packets of it.
+func TestCompatLargestMTU(t *testing.T) {
+	testenv.RequireRoot(t)
+	s := Up(t, program, strings.Replace(twoGuests, "{server: net}", fmt.Sprintf("{server: net, mtu: %d}", network.MTUMax), 1))
+	to := s.Network("shell", "lan").Addresses()[0].Addr().String()
+	ping := fmt.Sprintf("ping -c 2 -W 5 -M do -s %d %s", network.MTUMax-28, to)
+	out, said, status := s.quintet("run", "--compat", "--name", "web", "--", "sh", "-c", ping)
+	if status != 0 || !strings.Contains(out, " 0% packet loss") {
+		t.Errorf("status %d: %s%s", status, out, said)
 	}
 }
 
