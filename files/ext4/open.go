@@ -14,8 +14,10 @@ import (
 // inodes without names are freed. A volume without a journal that was not closed is
 // opened as it is, as Linux does: e2fsck should have seen it before.
 //
-// Errors: *disk.CorruptError when the superblock is damaged or errors are
-// recorded in it; *disk.UnsupportedError when a feature prevents reading, or
+// A volume on which errors are recorded is written, and stays marked for e2fsck, as with
+// Linux; that the journal was aborted is recorded so.
+//
+// Errors: *disk.CorruptError when the superblock is damaged; *disk.UnsupportedError when a feature prevents reading, or
 // writing unless ReadOnly is set; those of package jbd2; errors of the volume.
 func Open(v storage.Volume, o Options) (*FS, error) {
 	if o.Now == nil {
@@ -105,11 +107,8 @@ func (f *FS) checkWritable() error {
 	if err := f.sb.CheckWritable(); err != nil {
 		return err
 	}
-	switch {
-	case !f.volume.Writable():
+	if !f.volume.Writable() {
 		return refuse(KindReadOnly, "open", 0, "")
-	case f.sb.State&disk.StateError != 0:
-		return disk.Corrupt("superblock", "errors were recorded")
 	}
 	return nil
 }

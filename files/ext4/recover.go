@@ -71,6 +71,9 @@ func (f *FS) start(o Options, replayed *jbd2.ReplayResult) error {
 		if log, err = f.journalLog(); err != nil {
 			return err
 		}
+		if err := f.takeErrors(&log, o); err != nil {
+			return err
+		}
 		f.super.FeatureIncompat |= disk.IncompatRecover
 	} else {
 		f.super.State &^= disk.StateValid
@@ -95,6 +98,27 @@ func (f *FS) start(o Options, replayed *jbd2.ReplayResult) error {
 	f.generations.Store(uint64(now.UnixNano()))
 	f.available.Store(f.freeBlocks.Load())
 	f.readOnly.Store(false)
+	return nil
+}
+
+// takeErrors notes in the superblock that the journal was aborted, so that e2fsck looks
+// at the volume, and empties a log that the superblock says need not be replayed.
+func (f *FS) takeErrors(log *jbd2.Log, o Options) error {
+	sb, err := log.Load()
+	if err != nil {
+		return fmt.Errorf("ext4: reading the journal: %w", err)
+	}
+	if sb.Errno != 0 {
+		f.super.State |= disk.StateError
+		f.super.ErrorCount++
+		f.super.LastErrorTime = uint32(o.Now().Unix())
+		if f.super.FirstErrorTime == 0 {
+			f.super.FirstErrorTime = f.super.LastErrorTime
+		}
+	}
+	if err := jbd2.Wipe(log); err != nil {
+		return fmt.Errorf("ext4: emptying the journal: %w", err)
+	}
 	return nil
 }
 

@@ -70,6 +70,8 @@ type Superblock struct {
 	ChecksumType     uint8
 	KBytesWritten    uint64
 	ErrorCount       uint32
+	FirstErrorTime   uint32 // seconds since the epoch, the low word
+	LastErrorTime    uint32
 	BackupGroups     [2]uint32
 	LostFoundInode   uint32
 	ChecksumSeed     uint32

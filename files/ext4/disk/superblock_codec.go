@@ -61,6 +61,8 @@ func (s *Superblock) decode(b []byte) {
 	s.ChecksumType = b[0x175]
 	s.KBytesWritten = le.Uint64(b[0x178:])
 	s.ErrorCount = u32(0x194)
+	s.FirstErrorTime = u32(0x198)
+	s.LastErrorTime = u32(0x1CC)
 	s.QuotaInodes = [3]uint32{u32(0x240), u32(0x244), u32(0x26C)}
 	s.BackupGroups = [2]uint32{u32(0x24C), u32(0x250)}
 	s.LostFoundInode = u32(0x268)
@@ -138,6 +140,8 @@ func (s *Superblock) Encode(b []byte) {
 	b[0x175] = s.ChecksumType
 	le.PutUint64(b[0x178:], s.KBytesWritten)
 	p32(0x194, s.ErrorCount)
+	p32(0x198, s.FirstErrorTime)
+	p32(0x1CC, s.LastErrorTime)
 	p32(0x240, s.QuotaInodes[0])
 	p32(0x244, s.QuotaInodes[1])
 	p32(0x26C, s.QuotaInodes[2])

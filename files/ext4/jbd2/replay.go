@@ -62,6 +62,29 @@ func Replay(log *Log, o ReplayOptions) (ReplayResult, error) {
 	return result, errors.Join(damage, log.flush())
 }
 
+// Wipe marks a log empty without replaying it: that of a volume which says that it needs
+// none, as Linux has it. What is in the log must not pass for something new. An empty log
+// is left alone. Errors: those of Replay, but for damage of what is given up.
+func Wipe(log *Log) error {
+	sb, err := log.Load()
+	if err != nil || !sb.Dirty() {
+		return err
+	}
+	var broken *buffer.IOError
+	end, err := findEnd(log, sb)
+	switch {
+	case errors.As(err, &broken):
+		return err
+	case err != nil && !after(end, sb.Sequence):
+		end = sb.Sequence
+	}
+	sb.Start, sb.Sequence = 0, end+1
+	if err := log.write(0, sb.marshal()); err != nil {
+		return err
+	}
+	return log.flush()
+}
+
 type replay struct {
 	log     *Log
 	sb      *Superblock
