@@ -83,14 +83,13 @@ func TestCloseDeliversEverything(t *testing.T) {
 func TestShutdownEndsWithItsContext(t *testing.T) {
 	p := networktest.New(t).Pair()
 	a, b := connected(t, p)
-	a.SetDeadline(time.Now().Add(100 * time.Millisecond)) // enough to fill all buffers
-	for {
-		if _, err := a.Write(make([]byte, 1<<20)); err != nil {
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Fatal(err)
-			}
-			break
+	for full := false; !full; { // until nothing more is taken for a while
+		a.SetDeadline(time.Now().Add(500 * time.Millisecond))
+		n, err := a.Write(make([]byte, 1<<20))
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
 		}
+		full = n == 0
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
