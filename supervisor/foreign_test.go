@@ -129,7 +129,7 @@ func TestDescriptorsBeforeTheGreeting(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if !unix.RefusesDescriptors(s.listener) {
+	if !unixtest.RefusesDescriptors(s.listener) {
 		testenv.Skip(t, "the kernel keeps no descriptors out of connections (before Linux 6.16)")
 	}
 	fd, err := unix.CreateEventfd()

@@ -69,20 +69,6 @@ func Access(fd int) (readable, writable bool, err error) {
 	return err == nil && mode != sys.O_WRONLY, err == nil && mode != sys.O_RDONLY, os.NewSyscallError("fcntl(F_GETFL)", err)
 }
 
-// CreateHugeMemfd is CreateMemfd with the machine's huge pages, which need not exist
-// until the file is mapped.
-func CreateHugeMemfd(name string, size int64) (int, error) {
-	fd, err := sys.MemfdCreate(name, sys.MFD_CLOEXEC|sys.MFD_ALLOW_SEALING|sys.MFD_HUGETLB)
-	if err != nil {
-		return -1, os.NewSyscallError("memfd_create(MFD_HUGETLB)", err)
-	}
-	if err := sys.Ftruncate(fd, size); err != nil {
-		sys.Close(fd)
-		return -1, os.NewSyscallError("ftruncate", err)
-	}
-	return fd, nil
-}
-
 // PunchHole gives the pages of a range of a memory file back.
 func PunchHole(fd int, offset, length int64) error {
 	return os.NewSyscallError("fallocate", sys.Fallocate(fd, sys.FALLOC_FL_PUNCH_HOLE|sys.FALLOC_FL_KEEP_SIZE, offset, length))

@@ -183,20 +183,6 @@ func PassDescriptors(socket syscall.Conn, may bool) error {
 	return os.NewSyscallError("setsockopt SO_PASSRIGHTS", setErr)
 }
 
-// RefusesDescriptors tells whether PassDescriptors has closed a socket to them.
-func RefusesDescriptors(socket syscall.Conn) bool {
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return false
-	}
-	refuses := false
-	err = raw.Control(func(fd uintptr) {
-		may, err := sys.GetsockoptInt(int(fd), sys.SOL_SOCKET, soPassRights)
-		refuses = err == nil && may == 0
-	})
-	return err == nil && refuses
-}
-
 // soPassRights is SO_PASSRIGHTS.
 const soPassRights = 83
 

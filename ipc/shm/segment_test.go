@@ -155,7 +155,7 @@ func TestHostileDescriptorsAreRefused(t *testing.T) {
 // is empty.
 func TestHugePagesAreRefused(t *testing.T) {
 	const huge = 2 << 20
-	fd, err := unix.CreateHugeMemfd("test", huge)
+	fd, err := unixtest.CreateHugeMemfd("test", huge)
 	if err != nil {
 		testenv.Skip(t, err.Error())
 	}
