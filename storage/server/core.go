@@ -60,6 +60,7 @@ type Core struct {
 	volumes    []*Volume
 	tasks      []*task // by number; at most one for each slot of each session
 	free       []*task
+	aside      []*task // wait for their regions
 	draining   bool
 	now        time.Duration
 	total      Counters // of all sessions, ended ones included
@@ -99,6 +100,9 @@ func (c *Core) Step(now time.Duration) (worked bool) {
 		}
 	}
 	if c.recover() {
+		worked = true
+	}
+	if c.serveAside() {
 		worked = true
 	}
 	for _, v := range c.volumes {

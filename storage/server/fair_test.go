@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/storage"
@@ -190,5 +191,36 @@ func TestFairness(t *testing.T) {
 	// A turn is 8 small requests, or 2 that move a MiB together.
 	if s, l := served[small], served[large]; s < 3*l || s > 5*l {
 		t.Errorf("%d small requests beside %d large ones, want about four times as many", s, l)
+	}
+}
+
+// TestUnknownRegionHoldsUpNothingElse: what else the session asks is served meanwhile.
+func TestUnknownRegionHoldsUpNothingElse(t *testing.T) {
+	b := newBench(t)
+	c := b.connect(false, storage.Limits{Requests: 2})
+	unknown := read(0, 0)
+	unknown.Region = 7
+	var without, with []*ipc.Call
+	for i := range int64(8) {
+		without = append(without, c.start(unknown))
+		with = append(with, c.start(read(i, i)))
+	}
+	b.settle()
+	for _, call := range with {
+		c.want(call, storage.KindOK)
+	}
+	c.pending("a request ahead of its region", without...)
+	b.expectSleep()
+	b.now += time.Second
+	b.settle()
+	for _, call := range without {
+		c.want(call, storage.KindRegion)
+	}
+	left := c.start(unknown)
+	b.settle()
+	removed := false
+	b.core.RemoveSession(c.served, func() { removed = true })
+	if !removed || !b.core.Drained() || left.Done() {
+		t.Error("a session that waits for a region does not end")
 	}
 }

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/storage"
 )
@@ -167,6 +169,13 @@ func (c *Core) RemoveSession(s *ipc.Session, released func()) {
 			c.finish(t)
 		}
 	}
+	c.aside = slices.DeleteFunc(c.aside, func(t *task) bool {
+		if t.session != removed {
+			return false
+		}
+		c.finish(t)
+		return true
+	})
 }
 
 // forget ends what is left of a removed session.

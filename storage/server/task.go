@@ -12,6 +12,8 @@ import (
 //
 //	taken -> queue of its grant -> admitted (in the guard) -> with the device -> answered
 //	             limits, depth          earlier overlaps
+//
+// One that names an unknown region is put aside before it is admitted.
 type task struct {
 	number     uint32 // its place in Core.tasks, and tag at the device
 	session    *session
@@ -23,8 +25,8 @@ type task struct {
 	dependents []*task
 	admitted   bool
 	onCPU      bool
-	waitSince  time.Duration // since when it waits for its region, if late
-	late       bool
+	waitSince  time.Duration // since when it waits for its region, if it does
+	aside      bool          // it does, or has
 }
 
 // take makes a task of a request and checks it. It returns nil if that was enough
@@ -89,14 +91,15 @@ func (c *Core) check(t *task) storage.Kind {
 	return r.Check(&t.grant.info)
 }
 
-// admit lets a task go on if it may: if it knows its region, and limits and device
-// have room. True also when it has been refused. A region is looked up each time:
+// admit lets a task go on if it may: if limits and device have room. True also when it
+// has been put aside for the sake of its region. A region is looked up each time:
 // nothing keeps it while the task waits.
 func (c *Core) admit(t *task) bool {
 	var region *region
 	if t.request.Op.Transfers() {
 		if region = t.session.region(t.request.Region); region == nil {
-			return c.late(t)
+			c.putAside(t)
+			return true
 		}
 	}
 	if v := t.grant.volume; t.grant.full(&t.request) || len(v.ready) > 0 || v.sharing.crowds(t, c.now) {
@@ -107,17 +110,36 @@ func (c *Core) admit(t *task) bool {
 	return true
 }
 
-// late lets a task wait for its region, whose grant travels by way of the
-// supervisor: a quick client may overtake it.
-func (c *Core) late(t *task) bool {
-	if !t.late {
-		t.late, t.waitSince = true, c.now
+// putAside lets a task wait for its region, whose grant travels by way of the
+// supervisor: a quick client may overtake it. Nothing else waits for the task.
+func (c *Core) putAside(t *task) {
+	if !t.aside {
+		t.aside, t.waitSince = true, c.now
 	}
-	if c.now-t.waitSince < regionWaitMax {
-		return false
+	c.park(t)
+	c.aside = append(c.aside, t)
+}
+
+// serveAside looks after some of the tasks that wait for their regions.
+func (c *Core) serveAside() (worked bool) {
+	for range min(len(c.aside), stepTurns) {
+		t := c.aside[0]
+		c.aside = c.aside[1:]
+		switch g := t.grant; {
+		case t.session.region(t.request.Region) != nil:
+			worked = true
+			if len(g.queue) > 0 || !c.admit(t) {
+				c.enqueue(g, t)
+				c.putOff(g, turn{})
+			}
+		case c.now-t.waitSince >= regionWaitMax:
+			worked = true
+			c.refuse(t, storage.KindRegion)
+		default:
+			c.aside = append(c.aside, t)
+		}
 	}
-	c.refuse(t, storage.KindRegion)
-	return true
+	return worked
 }
 
 // readmit lets a task go on that a dead server had started. It knows no limits:
