@@ -169,12 +169,10 @@ func (f *FS) make(op *Op, what string, dir uint32, name string, mode uint16, blo
 	if len(inBlock) > 0 {
 		blocks++
 	}
-	op.rewind()
-	t, err := f.begin(op, creditsName+2*creditsInode+creditsXattrs, claimName+blocks)
-	if err != nil {
+	t, i, err := f.beginNew(op, d, heritage.mode, claimName+blocks)
+	if t == nil {
 		return Attr{}, err
 	}
-	i, err := t.newInode(d, heritage.mode)
 	if i != nil {
 		defer func() { i.mu.Unlock(); f.put(i) }()
 	}
@@ -205,6 +203,27 @@ func (f *FS) make(op *Op, what string, dir uint32, name string, mode uint16, blo
 		return Attr{}, err
 	}
 	return f.attr(i), nil
+}
+
+// beginNew starts the transaction that makes an inode in directory d. When every free
+// inode waits for the commit that frees it, that is done first. Without a transaction
+// nothing has been changed; with one, an error is for its end.
+func (f *FS) beginNew(op *Op, d *inode, mode uint16, blocks int) (*tx, *inode, error) {
+	for again := false; ; again = true {
+		op.rewind()
+		t, err := f.begin(op, creditsName+2*creditsInode+creditsXattrs, blocks)
+		if err != nil {
+			return nil, nil, err
+		}
+		i, err := t.newInode(d, mode)
+		if i != nil || again || op.replaying() || KindOf(err) != KindNoSpace || f.freeInodes.Load() == 0 {
+			return t, i, err
+		}
+		_ = t.end(err) // the same error, of a transaction without changes
+		if err := f.journal.CommitRunning(); err != nil {
+			return nil, nil, err
+		}
+	}
 }
 
 // Link gives inode ino another name.

@@ -24,7 +24,7 @@
 // Power loss: a change is one transaction of the journal, or, if it is long
 // (freeing a large file), several that each leave the volume consistent, with
 // the inode on the orphan list in between. New blocks become part of a file
-// after their data is in place. Blocks that were freed are given out again only
+// after their data is in place. Blocks and inodes that were freed are given out again only
 // once the transaction that freed them has committed. The counts of free blocks
 // and inodes agree with the groups in every transaction. A volume without a journal has
 // none of this but that what was synced is there: see unlogged.

@@ -26,6 +26,9 @@ type group struct {
 	// when heldCount is 0.
 	held      []byte
 	heldCount uint32
+	// freed marks inodes likewise; nil when freedCount is 0.
+	freed      []byte
+	freedCount uint32
 }
 
 func (t *groupTable) init(f *FS) {

@@ -41,7 +41,7 @@ func (f *FS) chooseGroup(parent *inode, dir bool, generation uint32) uint32 {
 	return home
 }
 
-// newInode allocates an inode and returns it locked, referenced, in memory,
+// newInode allocates an inode that no running transaction has freed, and returns it locked, referenced, in memory,
 // with its slot yet to be written. It fails with KindNoSpace, before any
 // change, when there is none.
 func (t *tx) newInode(parent *inode, mode uint16) (*inode, error) {
@@ -149,7 +149,7 @@ func (t *tx) takeInode(n uint32, index int, exactly bool, mode uint16) (uint32, 
 		}
 		defer b.Release()
 	}
-	at := nextClear(b.Data, nil, index, end)
+	at := nextClear(b.Data, g.freed, index, end)
 	if at >= end || exactly && at != index {
 		return 0, nil
 	}
@@ -241,6 +241,12 @@ func (t *tx) freeInode(i *inode) error {
 	if err := t.writeGroup(g); err != nil {
 		return err
 	}
+	if g.freed == nil {
+		g.freed = make([]byte, f.bs)
+	}
+	g.freed[at>>3] |= 1 << (at & 7)
+	g.freedCount++
+	t.h.OnCommit(func() { g.reuse(at) })
 	i.d.Links, i.d.Size, i.d.FileACL = 0, 0, 0
 	i.d.Dtime = uint32(max(1, t.now.Sec))
 	if err := t.writeInode(i); err != nil {
@@ -248,6 +254,16 @@ func (t *tx) freeInode(i *inode) error {
 	}
 	f.drop(i)
 	return nil
+}
+
+// reuse lets a freed inode be given out again.
+func (g *group) reuse(at uint32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.freed[at>>3] &^= 1 << (at & 7)
+	if g.freedCount--; g.freedCount == 0 {
+		g.freed = nil
+	}
 }
 
 // drop takes a freed inode out of memory: those who still wait for its lock

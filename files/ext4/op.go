@@ -26,9 +26,11 @@ type Op struct {
 
 // Decision is what an operation decided. A later call with Op.Replay obeys it.
 type Decision struct {
-	// Sequence is the last transaction of the journal the operation is part of.
-	// It need not be replayed once that has committed.
-	Sequence   uint32
+	// Transactions are those of the journal the operation is part of, by sequence, the
+	// oldest first. It need not be replayed once the last has committed.
+	Transactions []uint32
+	// Held says that an inode that lost its last name was held, and so was kept.
+	Held       bool
 	Ino        uint32 // of what was created
 	Generation uint32
 	Blocks     []Run // of data, in the order of the file
@@ -43,9 +45,25 @@ type Run struct {
 	Count uint32
 }
 
+// Last is the last transaction that the operation is part of, 0 if it changed nothing.
+func (d *Decision) Last() uint32 {
+	if len(d.Transactions) == 0 {
+		return 0
+	}
+	return d.Transactions[len(d.Transactions)-1]
+}
+
 func (o *Op) now() disk.Time { return disk.TimeOf(o.Now) }
 
 func (o *Op) replaying() bool { return o.Replay && o.Decision != nil }
+
+// joined records a transaction that the operation is part of.
+func (o *Op) joined(sequence uint32) {
+	d := o.Decision
+	if d != nil && (len(d.Transactions) == 0 || d.Transactions[len(d.Transactions)-1] != sequence) {
+		d.Transactions = append(d.Transactions, sequence)
+	}
+}
 
 // rewind prepares the decision for a new attempt.
 func (o *Op) rewind() {
@@ -54,7 +72,7 @@ func (o *Op) rewind() {
 		return
 	}
 	if o.Replay {
-		d.next, d.nextMeta = 0, 0
+		d.next, d.nextMeta, d.Transactions = 0, 0, nil
 	} else {
 		*d = Decision{}
 	}

@@ -93,13 +93,13 @@ func replayContent(t *testing.T, block int, seed uint64) {
 		t.Fatal(err)
 	}
 	for k, l := range committed {
-		if !g.Committed(l.op.Decision.Sequence) {
-			t.Fatalf("operation %d, transaction %d, had been committed", k, l.op.Decision.Sequence)
+		if !g.Committed(l.op.Decision.Last()) {
+			t.Fatalf("operation %d, transaction %d, had been committed", k, l.op.Decision.Last())
 		}
 	}
 	for k, l := range log {
-		if g.Committed(l.op.Decision.Sequence) {
-			t.Fatalf("operation %d, transaction %d, had not been committed", k, l.op.Decision.Sequence)
+		if g.Committed(l.op.Decision.Last()) {
+			t.Fatalf("operation %d, transaction %d, had not been committed", k, l.op.Decision.Last())
 		}
 	}
 	for k, l := range log {

@@ -47,6 +47,7 @@ func (f *FS) begin(op *Op, credits, blocks int) (*tx, error) {
 		f.available.Add(int64(blocks))
 		return nil, err
 	}
+	op.joined(h.Sequence())
 	return &tx{f: f, h: h, op: op, now: op.now(), claimed: int64(blocks)}, nil
 }
 
@@ -73,9 +74,6 @@ func (t *tx) end(err error) error {
 	}
 	if err != nil && t.changed {
 		t.f.journal.Abort(err)
-	}
-	if d := t.op.Decision; d != nil {
-		d.Sequence = t.h.Sequence()
 	}
 	t.settle()
 	if stop := t.h.Stop(); err == nil {
@@ -109,7 +107,11 @@ func (t *tx) restart(credits int) error {
 		}
 	}
 	t.settle()
-	return t.h.Restart(credits)
+	if err := t.h.Restart(credits); err != nil {
+		return err
+	}
+	t.op.joined(t.h.Sequence())
+	return nil
 }
 
 // modify announces a change of a buffer.

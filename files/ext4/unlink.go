@@ -94,7 +94,13 @@ func (t *tx) unlinked(i *inode) error {
 	if i.d.Links > 0 {
 		return t.writeInode(i)
 	}
-	if t.f.held(i) {
+	held := t.f.held(i)
+	if d := t.op.Decision; d != nil && t.op.Replay {
+		held = d.Held // who held it then need not hold it yet
+	} else if d != nil {
+		d.Held = held
+	}
+	if held {
 		if err := t.addOrphan(i); err != nil {
 			return err
 		}

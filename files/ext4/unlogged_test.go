@@ -70,7 +70,7 @@ func TestWithoutAJournal(t *testing.T) {
 					if _, err := f.WriteAt(&op, a.Ino, content[:1000*(1+k%100)], int64(k)); err != nil {
 						t.Fatal(err)
 					}
-					synced[name], last = a.Ino, op.Decision.Sequence
+					synced[name], last = a.Ino, op.Decision.Last()
 					if k%3 == 0 {
 						if err := f.Unlink(&op, ext4.Root, name); err != nil {
 							t.Fatal(err)

@@ -84,11 +84,7 @@ func (f *FS) PrepareWrite(op *Op, ino uint32, off, length int64) (*Write, error)
 		unlock()
 		return nil, err
 	}
-	if !op.Replay {
-		op.rewind()
-	} else if op.Decision != nil {
-		op.Decision.next, op.Decision.nextMeta = 0, 0
-	}
+	op.rewind()
 	if err := w.plan(); err != nil {
 		w.Abort()
 		return nil, err
