@@ -32,6 +32,7 @@ type Write struct {
 	off, end uint64 // bytes
 	pieces   []piece
 	rights   rights // that the file loses
+	written  uint64 // bytes whose blocks are part of the file
 	unlock   func()
 }
 
@@ -39,8 +40,10 @@ type Write struct {
 // before their data is in place, so after power loss a file never shows what
 // its blocks held before.
 //
-// Errors: KindNoSpace when not all of p fits, and then nothing is written;
-// errors of the volume, after which any part of the range may have changed.
+// Errors come with how much of p, from its start, is written and part of the file.
+// KindNoSpace when not all of p fits: 0 if there is no room for the data, fewer than all
+// if there was none for what leads to it; blocks that the file had may hold more of p.
+// After errors of the volume any part of the range may have changed.
 func (f *FS) WriteAt(op *Op, ino uint32, p []byte, off int64) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -56,7 +59,7 @@ func (f *FS) WriteAt(op *Op, ino uint32, p []byte, off int64) (int, error) {
 		}
 	}
 	if err := w.Commit(); err != nil {
-		return 0, err
+		return w.Written(), err
 	}
 	return len(p), nil
 }

@@ -106,8 +106,13 @@ func (w *Write) Abort() {
 	w.unlock()
 }
 
+// Written is how many bytes, from the start of the write, Commit has made part of the
+// file: all, or fewer after an error.
+func (w *Write) Written() int { return int(w.written) }
+
 // Commit makes the blocks part of the file, once their data has been written.
-// The write is durable after Sync.
+// The write is durable after Sync. Errors: KindNoSpace when there is no room for what
+// leads to the blocks; Written tells how far it came.
 func (w *Write) Commit() error {
 	f, i := w.f, w.i
 	defer w.unlock()
@@ -124,6 +129,7 @@ func (w *Write) Commit() error {
 			to++
 		}
 		if first && batch == 0 && to == len(w.pieces) && w.end <= i.d.Size && !w.rights.any() && w.op.Now.Sub(i.d.Mtime.Time()).Abs() < timeGranularity {
+			w.written = w.end - w.off
 			return nil
 		}
 		if err := w.commit(k, to, batch); err != nil {
@@ -171,7 +177,11 @@ func (w *Write) commit(from, to, changes int) error {
 	if err == nil {
 		err = t.writeInode(i)
 	}
-	return t.end(err)
+	if err := t.end(err); err != nil {
+		return err
+	}
+	w.written = end - w.off
+	return nil
 }
 
 // attach makes one piece part of the file.
