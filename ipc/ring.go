@@ -95,6 +95,12 @@ func (p *Producer) room() int {
 	return p.entries - int(p.tail-p.head)
 }
 
+// Taken tells whether the consumer has given back all that was pushed, or never will.
+func (p *Producer) Taken() bool {
+	p.refresh()
+	return p.err != nil || p.head == p.tail
+}
+
 // gained tells whether there is room in a ring that was full when its owner last
 // looked. It may be called from any goroutine.
 func (p *Producer) gained() bool {

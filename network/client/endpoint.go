@@ -193,6 +193,13 @@ func (e *endpoint) flush() {
 	}
 }
 
+// sent tells whether nothing waits to be sent, here or in the ring.
+func (e *endpoint) sent() bool {
+	e.queueMu.Lock()
+	defer e.queueMu.Unlock()
+	return e.queue.len() == 0 && e.port.Taken()
+}
+
 // close stops receiving, and drops what waits.
 func (e *endpoint) close() {
 	e.cancel()

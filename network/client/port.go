@@ -135,6 +135,13 @@ func (p *Port) fail(err error) error {
 	return fmt.Errorf("network: the server broke the protocol: %w", err)
 }
 
+// Taken tells whether the server has taken all frames that were sent.
+func (p *Port) Taken() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.send.Taken()
+}
+
 // Wait blocks until frames have come, or there is room to send after there was
 // none. Errors are those of ipc.Client.WaitRings.
 func (p *Port) Wait(ctx context.Context) error { return p.session.WaitRings(ctx) }

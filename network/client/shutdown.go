@@ -20,6 +20,9 @@ const (
 	shutdownMax   = time.Minute
 	shutdownQuiet = 10 * time.Second
 
+	// farewellMax is how long the last frames of a stack may wait for a server.
+	farewellMax = 200 * time.Millisecond
+
 	// Intervals between two looks whether peers have taken everything.
 	settleMin, settleMax = time.Millisecond, 50 * time.Millisecond
 )
@@ -123,9 +126,14 @@ func (s *Stack) settle(ctx context.Context, done func() bool) error {
 	return nil
 }
 
-// Abort resets all connections and ends the port's session.
+// Abort resets all connections and ends the port's session. It waits, for farewellMax at
+// most, until the server has taken the resets: a port that has gone sends nothing more,
+// and its peers would wait for it.
 func (s *Stack) Abort() error {
 	s.stack.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), farewellMax)
+	_ = s.settle(ctx, s.link.sent) // a server that is dead takes nothing
+	cancel()
 	s.link.close()
 	s.stack.Wait()
 	err := s.link.port.Close()

@@ -183,3 +183,23 @@ func TestKeepAliveFindsThatThePeerHasGone(t *testing.T) {
 		t.Errorf("reading from a peer that has gone: %v", err)
 	}
 }
+
+// Whoever goes tells those who go later: the second of two stacks that are closed waits
+// for nobody, though the connections were open.
+func TestStacksAreClosedOneAfterTheOther(t *testing.T) {
+	for range 20 {
+		p := networktest.New(t).Pair()
+		a, b := connected(t, p)
+		if _, err := a.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(b, make([]byte, 5)); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []networktest.Network{p.A, p.B} {
+			if err := s.(*client.Stack).Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
