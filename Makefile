@@ -57,9 +57,9 @@ check: ## format, vet and build on both architectures, staticcheck, direction of
 	$(GO) tool staticcheck ./...
 	$(GO) test ./internal/archtest/
 
-bench: build peers ## print the benchmark tables, beside C, fio, Unix sockets and Linux; BENCH=ext4, ipc, network or storage for one
+bench: build peers ## print the benchmark tables, beside C, fio, Unix sockets and Linux; BENCH=attack, ext4, ipc, network or storage for one
 	tools/install-packages bench
-	$(if $(BENCH),bin/quintet bench $(BENCH),bin/quintet bench ipc && bin/quintet bench storage && bin/quintet bench network && bin/quintet bench ext4)
+	$(if $(BENCH),bin/quintet bench $(BENCH),bin/quintet bench ipc && bin/quintet bench storage && bin/quintet bench network && bin/quintet bench ext4 && bin/quintet bench attack)
 
 peers: ## build bin/quintet-bench-peers, the libraries beside which the network is measured, from their own module
 	@mkdir -p bin
