@@ -58,16 +58,16 @@ func (s *settings) hold(ctx context.Context, args []string) error {
 		return err
 	}
 	i := &port.Interface
+	resolvers, err := askable(network, i.Resolvers)
+	if err != nil {
+		return err
+	}
 	gateway, err := tap.New(tap.Config{Port: port.Port, MAC: i.MAC, MTU: i.MTU, Addresses: i.Addresses, Gateways: i.Gateways})
 	if err != nil {
 		return fmt.Errorf("%w; --compat needs root, or a host that lets users make user namespaces; see `quintet doctor`", err)
 	}
 	program := prepare(h.Socket, domain, args)
-	if len(i.Resolvers) > 0 {
-		var resolvers []string
-		for _, r := range i.Resolvers {
-			resolvers = append(resolvers, r.Addr().String())
-		}
+	if len(resolvers) > 0 {
 		program = throughCompat(program, resolvers)
 	}
 	if err := s.signals.start(ctx, program, func() error { return gateway.Start(program) }); err != nil {

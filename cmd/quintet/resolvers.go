@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,21 @@ import (
 const resolversVariable = "QUINTET_RESOLVERS"
 
 const resolvConf = "/etc/resolv.conf"
+
+// resolverPort is where the C library asks (resolv.conf(5) has no word for another).
+const resolverPort = 53
+
+// askable are the resolvers of a network for programs that know nothing of Quintet.
+func askable(network string, resolvers []netip.AddrPort) (addresses []string, err error) {
+	for _, r := range resolvers {
+		if r.Port() != resolverPort {
+			return nil, fmt.Errorf("network %s has the resolver %v, and programs under --compat can ask at port %d only; "+
+				"give it to a user uplink of the network instead, which asks it for them", network, r, resolverPort)
+		}
+		addresses = append(addresses, r.Addr().String())
+	}
+	return addresses, nil
+}
 
 // throughCompat has the program started by execCompat, in a mount namespace of its
 // own.
@@ -52,11 +68,31 @@ func replaceResolvers(resolvers []string) error {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	for _, r := range resolvers {
-		fmt.Fprintf(f, "nameserver %s\n", r)
+	host, err := os.ReadFile(at)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteString(resolverLines(string(host), resolvers)); err != nil {
+		return err
 	}
 	if err := errors.Join(f.Chmod(0o644), unix.PrivateMounts()); err != nil {
 		return err
 	}
 	return unix.BindFile(f.Name(), at)
+}
+
+// resolverLines is a file in the form of resolv.conf(5) with these resolvers, and with
+// what the host's says of the rest: its search list and options.
+func resolverLines(host string, resolvers []string) string {
+	var b strings.Builder
+	for _, r := range resolvers {
+		fmt.Fprintf(&b, "nameserver %s\n", r)
+	}
+	for line := range strings.Lines(host) {
+		words := strings.Fields(line)
+		if len(words) > 1 && (words[0] == "search" || words[0] == "domain" || words[0] == "options") {
+			fmt.Fprintln(&b, strings.Join(words, " "))
+		}
+	}
+	return b.String()
 }
