@@ -110,7 +110,7 @@ func publish(config *supervisor.UplinkConfig) ([]nat.Publish, error) {
 	var all []nat.Publish
 	for i, p := range config.Publish {
 		f := os.NewFile(uintptr(supervisor.UplinkFD+1+i), p.Listen.String())
-		each := nat.Publish{Network: p.Protocol, Listen: p.Listen, To: net.JoinHostPort(p.Application, strconv.Itoa(int(p.Port)))}
+		each := nat.Publish{Network: p.Protocol, Listen: p.Listen, Proxy: p.Proxy, To: net.JoinHostPort(p.Application, strconv.Itoa(int(p.Port)))}
 		var err error
 		if p.Protocol == "udp" {
 			each.Socket, err = net.FilePacketConn(f)

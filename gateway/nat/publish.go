@@ -20,6 +20,9 @@ type Publish struct {
 	Listen  netip.AddrPort
 	// To is the guest: an address or a name that Config.Names knows, and a port.
 	To string
+	// Proxy begins each connection of TCP with a header of the PROXY protocol that names
+	// its source: the guest sees it come from the gateway.
+	Proxy bool
 	// Listener and Socket, if set, are used instead of opening Listen: a supervisor
 	// that keeps them lets no connection be refused while the gateway is replaced.
 	Listener net.Listener
@@ -92,6 +95,14 @@ func (g *Gateway) receive(p Publish, outside net.Conn) {
 			g.counters.failed.Add(1)
 			reset(outside)
 			return
+		}
+		if p.Proxy {
+			if _, err := inside.Write(proxyHeader(outside.RemoteAddr(), outside.LocalAddr())); err != nil {
+				g.counters.failed.Add(1)
+				reset(inside)
+				reset(outside)
+				return
+			}
 		}
 		g.join(ctx, inside.(*client.TCPConn), outside)
 	})

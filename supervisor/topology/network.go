@@ -86,6 +86,9 @@ type Publish struct {
 	Protocol string         // tcp or udp
 	Listen   netip.AddrPort // of the host; an unspecified address is any of both families
 	Port     uint16         // of the application
+	// Proxy: each connection of TCP begins with a header of the PROXY protocol, version 2,
+	// which names its source.
+	Proxy bool
 }
 
 // NetworkOf returns the named network.

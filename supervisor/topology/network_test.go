@@ -38,9 +38,10 @@ var (
 		{To: "web", Network: "lan", MAC: network.MAC{2, 0, 0, 0, 0, 1}, Group: 1, VLAN: 10, Trunk: []uint16{20}, Rate: 10 << 20,
 			Addresses: []netip.Addr{netip.MustParseAddr("10.77.0.10"), netip.MustParseAddr("fd00:7175:696e::10")},
 			Publish: []Publish{
-				{TCP, netip.MustParseAddrPort("0.0.0.0:8080"), 80},
-				{UDP, netip.MustParseAddrPort("127.0.0.1:5353"), 53},
-				{TCP, netip.MustParseAddrPort("[::1]:8443"), 443},
+				{TCP, netip.MustParseAddrPort("0.0.0.0:8080"), 80, false},
+				{UDP, netip.MustParseAddrPort("127.0.0.1:5353"), 53, false},
+				{TCP, netip.MustParseAddrPort("[::1]:8443"), 443, false},
+				{TCP, netip.MustParseAddrPort("0.0.0.0:9090"), 90, true},
 			}},
 		{To: "web", Network: "office"},
 	}
@@ -207,6 +208,7 @@ func TestNetworkErrorsNameLineColumnKeyAndRemedy(t *testing.T) {
 		{"group", port("group: -1"), `is "-1"; allowed: a whole number from 0`},
 		{"port's trunk", port("vlan: 3, trunk: [3]"), "applications.web.networks.lan.trunk: trunk VLAN 3 is"},
 		{"port's rate", port("rate: 1B"), "less than the least allowed, 1KiB"},
+		{"proxy of udp", port("publish: ['1:2/udp+proxy']"), `publish[0]: is "1:2/udp+proxy"; allowed: host port:port`},
 		{"publish", port("publish: [8080]"), `q.yaml:5:36: applications.web.networks.lan.publish[0]: is "8080"; allowed: host port:port, such as 8080:80, 127.0.0.1:5353:53/udp`},
 		{"publish by name", port("publish: ['localhost:8080:80']"), `is "localhost:8080:80"; allowed: host port:port`},
 		{"publish another protocol", port("publish: ['8080:80/sctp']"), `is "8080:80/sctp"; allowed`},

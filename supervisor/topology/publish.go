@@ -55,14 +55,18 @@ func conflict(others []listener, address netip.Addr) (listener, bool) {
 	return listener{}, false
 }
 
-// parsePublish reads [host address:]host port:port[/protocol].
+// proxySuffix of TCP has the source of each connection told to the application.
+const proxySuffix = "+proxy"
+
+// parsePublish reads [host address:]host port:port[/protocol], where tcp may be tcp+proxy.
 func parsePublish(text string) (p Publish, ok bool) {
 	ends, protocol, given := strings.Cut(text, "/")
 	if !given {
 		protocol = TCP
 	}
+	protocol, p.Proxy = strings.CutSuffix(protocol, proxySuffix)
 	last := strings.LastIndexByte(ends, ':')
-	if last < 0 || protocol != TCP && protocol != UDP {
+	if last < 0 || protocol != TCP && (protocol != UDP || p.Proxy) {
 		return Publish{}, false
 	}
 	p.Protocol = protocol
