@@ -177,7 +177,7 @@ func TestImageCommandsNameWhatIsWrong(t *testing.T) {
 		{"mkfs --size 64M " + filepath.Join(absent, "below"), 1, "no such file"},
 		{"mkfs --force " + dir, 1, "is a directory"},
 		{"fsck " + absent, 1, "no such file"},
-		{"fsck " + garbage, 1, "damaged superblock: magic"},
+		{"fsck " + garbage, 1, "magic 0x6167 is not ext4's"},
 		{"debug", 2, "ext4"},
 		{"debug xfs", 2, `no "xfs"`},
 		{"debug ext4", 2, "ls, cat, stat or journal"},
