@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/quintet-os/quintet/app"
 	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/network/link/linktest"
@@ -74,12 +76,18 @@ func listenIn(t *testing.T, n *netns.Namespace, address string) (l net.Listener)
 	return l
 }
 
-// TestSentAfterTheEnd: what a program has written before it ended arrives, and so does
-// the end of its connection, as without Quintet.
-func TestSentAfterTheEnd(t *testing.T) {
-	system, world := linktest.NewNamespace(t), linktest.NewNamespace(t)
-	cable(t, system, world, prefixes(systemEnd+"/24"), prefixes(worldEnd+"/24"))
-	s := UpIn(t, system, program, `version: 1
+// endings are programs that are run without Quintet, and under it towards the world and
+// towards an application, and end at once.
+type endings struct {
+	system, world *netns.Namespace
+	s             *System
+	web           *app.Network
+}
+
+func newEndings(t *testing.T) *endings {
+	e := &endings{system: linktest.NewNamespace(t), world: linktest.NewNamespace(t)}
+	cable(t, e.system, e.world, prefixes(systemEnd+"/24"), prefixes(worldEnd+"/24"))
+	e.s = UpIn(t, e.system, program, `version: 1
 servers: {net: {kind: network}}
 networks: {lan: {server: net}}
 uplinks: {world: {network: lan, kind: user}}
@@ -87,30 +95,47 @@ applications:
   web: {networks: {lan: {}}}
   shell: {networks: {lan: {}}}
 `)
-	outside := listenIn(t, world, worldEnd+":80")
-	web := s.Network("web", "lan")
-	inside, err := web.Listen("tcp", ":80")
+	e.web = e.s.Network("web", "lan")
+	return e
+}
+
+// inside is the address of the application.
+func (e *endings) inside() string { return e.web.Addresses()[0].Addr().String() }
+
+// start starts a program where the system runs.
+func (e *endings) start(t *testing.T, args []string) *exec.Cmd {
+	t.Helper()
+	run := exec.Command(args[0], args[1:]...)
+	run.Stderr = os.Stderr
+	if err := e.system.Start(run); err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+// TestSentAfterTheEnd: what a program has written before it ended arrives, and so does
+// the end of its connection, as without Quintet.
+func TestSentAfterTheEnd(t *testing.T) {
+	e := newEndings(t)
+	outside := listenIn(t, e.world, worldEnd+":80")
+	inside, err := e.web.Listen("tcp", ":80")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer inside.Close()
-	plain := func(c *exec.Cmd) error { return system.Start(c) }
 	for _, c := range []struct {
-		name  string
-		to    net.Listener
-		args  []string
-		start func(*exec.Cmd) error
+		name string
+		to   net.Listener
+		args []string
 	}{
-		{"without Quintet", outside, sendAndEnd(worldEnd + ":80"), plain},
-		{"to the world", outside, s.compat("shell", sendAndEnd(worldEnd+":80")...), plain},
-		{"to an application", inside, s.compat("shell", sendAndEnd(web.Addresses()[0].Addr().String()+":80")...), plain},
+		{"without Quintet", outside, sendAndEnd(worldEnd + ":80")},
+		{"to the world", outside, e.s.compat("shell", sendAndEnd(worldEnd+":80")...)},
+		{"to an application", inside, e.s.compat("shell", sendAndEnd(e.inside()+":80")...)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for range 3 {
 				got := readSlowly(c.to)
-				run := exec.Command(c.args[0], c.args[1:]...)
-				run.Stderr = os.Stderr
-				if err := errors.Join(c.start(run), run.Wait()); err != nil {
+				if err := e.start(t, c.args).Wait(); err != nil {
 					t.Fatal(err)
 				}
 				if r := <-got; r.bytes != sentBytes || !r.same || !errors.Is(r.err, io.EOF) {
@@ -119,6 +144,92 @@ applications:
 			}
 		})
 	}
+}
+
+const lastDatagrams = 150
+
+// TestLastDatagrams: so do the datagrams that a program has sent, though the network
+// server has stopped before.
+func TestLastDatagrams(t *testing.T) {
+	e := newEndings(t)
+	var outside net.PacketConn
+	if err := e.world.Do(func() (err error) { outside, err = net.ListenPacket("udp", worldEnd+":9"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer outside.Close()
+	inside, err := e.web.ListenPacket("udp", ":9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	// It tells that it is there, and sends when it is told to.
+	sending := func(t *testing.T, to string) (args []string, there, begin string) {
+		dir := t.TempDir()
+		there, begin = filepath.Join(dir, "there"), filepath.Join(dir, "begin")
+		return []string{"python3", "-c", fmt.Sprintf(`import os, socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect(("%s", 9))
+open("%s", "w").close()
+while not os.path.exists("%s"): time.sleep(0.001)
+for i in range(%d): s.send(b"%%d" %% i)`, to, there, begin, lastDatagrams)}, there, begin
+	}
+	for _, c := range []struct {
+		name   string
+		from   net.PacketConn
+		to     string
+		compat bool
+	}{
+		{"without Quintet", outside, worldEnd, false},
+		{"to the world", outside, worldEnd, true},
+		{"to an application", inside, e.inside(), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			args, there, begin := sending(t, c.to)
+			if c.compat {
+				args = e.s.compat("shell", args...)
+			}
+			run := e.start(t, args)
+			appears(t, there)
+			if c.compat { // until it is killed as hung, and another takes over
+				stop(t, e.s.Server("net").PID)
+			}
+			if err := errors.Join(os.WriteFile(begin, nil, 0o600), run.Wait()); err != nil {
+				t.Fatal(err)
+			}
+			_ = c.from.SetReadDeadline(time.Now().Add(patience))
+			arrived := make(map[string]bool) // a successor may forward one again
+			for b := make([]byte, 100); len(arrived) < lastDatagrams; {
+				n, _, err := c.from.ReadFrom(b)
+				if err != nil {
+					t.Fatalf("%d datagrams of %d arrive: %v", len(arrived), lastDatagrams, err)
+				}
+				arrived[string(b[:n])] = true
+			}
+		})
+	}
+}
+
+// stop stops a process.
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	p, err := os.FindProcess(pid)
+	if err == nil {
+		err = p.Signal(syscall.SIGSTOP)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// appears waits for a file.
+func appears(t *testing.T, file string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(pollPeriod) {
+		if _, err := os.Stat(file); err == nil {
+			return
+		}
+	}
+	t.Fatalf("%s never appeared", file)
 }
 
 // compat is the command that runs a program on the system's network.
@@ -152,17 +263,16 @@ while True:
 // awaitServing waits until the process of serveBehind serves, and returns its pid.
 func awaitServing(t *testing.T, file string) int {
 	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(pollPeriod) {
-		if text, err := os.ReadFile(file); err == nil {
-			pid, err := strconv.Atoi(string(text))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return pid
-		}
+	appears(t, file)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("the server inside never came up")
-	return 0
+	pid, err := strconv.Atoi(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
 }
 
 // TestNetworkOfDaemons: the network of a program lasts as long as the last process

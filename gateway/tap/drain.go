@@ -11,7 +11,8 @@ import (
 )
 
 // drainPeriodMin and drainPeriodMax are how often Drain looks: the kernel tells nobody
-// of the end of connections that belong to no process.
+// of the end of connections that belong to no process, nor that it has sent what waited
+// for a neighbour.
 const (
 	drainPeriodMin = time.Millisecond
 	drainPeriodMax = 100 * time.Millisecond
@@ -22,22 +23,31 @@ const (
 // by the peer: FIN_WAIT1, FIN_WAIT2, LAST_ACK and CLOSING.
 var unfinished = map[string]bool{"04": true, "05": true, "09": true, "0B": true}
 
-// Drain waits until no connection inside is unfinished, until the port or the interface
-// has come to its end, or until ctx ends, which is no error either. It is for when the
-// processes inside have ended.
+// Drain waits until the server has taken all that the processes inside have sent: until no
+// connection is unfinished, no neighbour is being asked for, whom datagrams in the kernel
+// may wait for, and nothing more comes by the interface. It ends as well when the port or
+// the interface has come to its end, and when ctx ends, which is no error either. It is
+// for when the processes inside have ended.
 func (g *Gateway) Drain(ctx context.Context) error {
+	// Whoever is not waited for any more may only just have sent what waited, so that
+	// takes a second look.
+	quiet, came := false, uint64(0)
 	for period := drainPeriodMin; ; period = min(2*period, drainPeriodMax) {
-		n := 0
-		err := g.Do(func() (err error) {
-			n, err = countUnfinished()
-			return err
-		})
+		n, err := g.unfinished()
 		if err != nil {
-			return fmt.Errorf("look for connections that are not finished: %w", err)
+			return fmt.Errorf("look for what is not finished: %w", err)
 		}
 		if n == 0 {
-			return nil
+			if g.pump.Drain(ctx) != nil {
+				return nil
+			}
+			now := g.pump.Counters().Received
+			if quiet && now == came {
+				return nil
+			}
+			came, period = now, drainPeriodMin
 		}
+		quiet = n == 0
 		select {
 		case <-time.After(period):
 		case <-g.ended:
@@ -46,6 +56,18 @@ func (g *Gateway) Drain(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// unfinished counts what may still have something to send.
+func (g *Gateway) unfinished() (n int, err error) {
+	err = g.Do(func() (err error) {
+		n, err = countUnfinished()
+		return err
+	})
+	if n > 0 || err != nil {
+		return n, err
+	}
+	return g.namespace.Unresolved()
 }
 
 // countUnfinished counts the connections of the calling thread's namespace.

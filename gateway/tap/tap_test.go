@@ -23,6 +23,18 @@ const buffers = 64
 
 func newGateway(t *testing.T, rig *networktest.Rig, number int, pair bool) *tap.Gateway {
 	t.Helper()
+	g := openGateway(t, rig, number, pair)
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+// openGateway is newGateway for those who close it.
+func openGateway(t *testing.T, rig *networktest.Rig, number int, pair bool) *tap.Gateway {
+	t.Helper()
 	testenv.RequireRoot(t)
 	host := networktest.Host(number)
 	m := rig.Join(host, buffers)
@@ -38,11 +50,6 @@ func newGateway(t *testing.T, rig *networktest.Rig, number int, pair bool) *tap.
 	if err != nil {
 		testenv.Skip(t, err.Error())
 	}
-	t.Cleanup(func() {
-		if err := g.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return g
 }
 

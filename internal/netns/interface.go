@@ -194,6 +194,24 @@ func (n *Namespace) Neighbor(name string, address netip.Addr, mac net.HardwareAd
 	})
 }
 
+// Unresolved counts the neighbours of the namespace that are being asked for. Packets to
+// them wait in the kernel, for some seconds at most.
+func (n *Namespace) Unresolved() (count int, err error) {
+	err = n.Do(func() error {
+		all, err := netlink.NeighList(0, netlink.FAMILY_ALL)
+		for _, each := range all {
+			if each.State&netlink.NUD_INCOMPLETE != 0 {
+				count++
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("list neighbours: %w", err)
+	}
+	return count, nil
+}
+
 // SetDown takes an interface down.
 func (n *Namespace) SetDown(name string) error { return n.with(name, netlink.LinkSetDown) }
 

@@ -10,13 +10,16 @@
 //     then dropped and counted.
 //   - What the domain itself has to say out of the link, and the answers to that, never
 //     reach the port: see Send and Filter.
+//   - What the link held when Drain was called has been taken by the server when it
+//     returns nil.
 //   - The headers that are looked at are those of a copy: the port's memory can be
 //     changed by the server.
 //
 // # Locks
 //
 // Each direction has one goroutine. mu guards the link, since both use it and so does
-// Send, and is a leaf; frames received stay valid while the other goroutine transmits.
+// Send, and the bell; it is a leaf. Frames received stay valid while the other goroutine
+// transmits.
 package pump
 
 import (
@@ -27,6 +30,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/network"
@@ -39,6 +43,9 @@ const (
 	offersMax = 256
 	// pollFrames bounds the frames taken from the port at once.
 	pollFrames = 64
+
+	// Intervals between two looks of Drain, whom nobody wakes.
+	drainPeriodMin, drainPeriodMax = 100 * time.Microsecond, 50 * time.Millisecond
 )
 
 // Pump joins a link and a port. Run it once.
@@ -52,8 +59,13 @@ type Pump struct {
 	room chan struct{} // there is, after there was none
 	full atomic.Uint64
 
+	// Drain counts asked, and comeIn sets emptied to what asked was when it began to look
+	// at a link that it then found empty.
+	asked, emptied atomic.Uint64
+
 	mu    sync.Mutex
 	link  link.Link
+	bell  int  // wakes comeIn, while Run runs
 	ended bool // Run has returned, so the link may be closed
 
 	head [link.HeadBytesMin]byte
@@ -62,22 +74,19 @@ type Pump struct {
 
 // New joins a link and a port, which are the caller's to close when Run has returned.
 func New(l link.Link, port *client.Port) *Pump {
-	return &Pump{link: l, port: port, room: make(chan struct{}, 1)}
+	return &Pump{link: l, port: port, room: make(chan struct{}, 1), bell: -1}
 }
 
 // Run carries frames until ctx ends, which is no error, or the port or the link has
 // come to its end. A link that is down is waited for.
 func (p *Pump) Run(ctx context.Context) error {
-	defer func() {
-		p.mu.Lock()
-		p.ended = true
-		p.mu.Unlock()
-	}()
 	bell, err := unix.CreateEventfd()
 	if err != nil {
+		p.end()
 		return fmt.Errorf("pump: %w", err)
 	}
 	defer unix.Close(bell)
+	defer p.end() // before the bell is closed
 	epoll, err := unix.NewEpoll(2)
 	if err != nil {
 		return fmt.Errorf("pump: %w", err)
@@ -86,6 +95,9 @@ func (p *Pump) Run(ctx context.Context) error {
 	if err := errors.Join(epoll.Add(bell, 0), epoll.Add(p.link.Wakeup(), 1)); err != nil {
 		return fmt.Errorf("pump: watch %s: %w", p.link.Info().Name, err)
 	}
+	p.mu.Lock()
+	p.bell = bell
+	p.mu.Unlock()
 	inner, end := context.WithCancelCause(ctx)
 	var running sync.WaitGroup
 	running.Go(func() { end(p.leave(inner)) })
@@ -97,6 +109,47 @@ func (p *Pump) Run(ctx context.Context) error {
 		return nil
 	}
 	return context.Cause(inner)
+}
+
+// end says that Run has returned.
+func (p *Pump) end() {
+	p.mu.Lock()
+	p.bell, p.ended = -1, true
+	p.mu.Unlock()
+}
+
+// Drain waits until the server has taken all that has come by the link so far, or will
+// never: Run has returned. Otherwise the error is that of ctx. One goroutine may call it,
+// while Run runs.
+func (p *Pump) Drain(ctx context.Context) error {
+	turn := p.asked.Add(1)
+	if !p.wake() {
+		return nil
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for wait := drainPeriodMin; p.emptied.Load() < turn || !p.port.Taken(); wait = min(2*wait, drainPeriodMax) {
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if !p.wake() {
+			return nil
+		}
+	}
+	return nil
+}
+
+// wake has comeIn look at the link, if it sleeps, and returns false when Run has returned.
+func (p *Pump) wake() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bell >= 0 {
+		_ = unix.Ring(p.bell)
+	}
+	return !p.ended
 }
 
 // Full is how many frames were dropped because the link had no room.
@@ -168,6 +221,7 @@ func (p *Pump) transmit(frame []link.Frame) error {
 func (p *Pump) comeIn(ctx context.Context, epoll *unix.Epoll) error {
 	var frames [link.BatchMax]link.Frame
 	for ctx.Err() == nil {
+		asked := p.asked.Load()
 		p.mu.Lock()
 		n, err := p.link.Receive(frames[:])
 		p.mu.Unlock()
@@ -183,6 +237,7 @@ func (p *Pump) comeIn(ctx context.Context, epoll *unix.Epoll) error {
 			return err
 		}
 		if n == 0 {
+			p.emptied.Store(asked)
 			if err := epoll.Wait(-1, func(int32) {}); err != nil {
 				return fmt.Errorf("pump: %w", err)
 			}
