@@ -41,6 +41,7 @@ type Operation struct {
 	Mem    []byte // reads and writes: the memory, in place; untouched until started, the device's until completed
 	Offset int64  // bytes
 	Length int64  // bytes; len(Mem) for reads and writes
+	Piece  int64  // of a read or write: bytes that the device may have to do at a time, a multiple of its block size; 0: all
 }
 
 // BufferNone says that an operation's memory was not attached.

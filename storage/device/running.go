@@ -55,7 +55,10 @@ func (f *File) start(i uint32) {
 	fua := r.op.Flags&storage.FlagFUA != 0
 	switch r.stage {
 	case stageTransfer:
-		mem, fixed := r.op.Mem[r.done:], r.op.Buffer != storage.BufferNone
+		if r.op.Piece > 0 {
+			left = min(left, r.op.Piece)
+		}
+		mem, fixed := r.op.Mem[r.done:r.done+left], r.op.Buffer != storage.BufferNone
 		switch {
 		case r.op.Op == storage.OpRead && fixed:
 			sqe.ReadFixed(f.file, mem, offset, r.op.Buffer)

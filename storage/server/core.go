@@ -31,7 +31,8 @@ type Volume struct {
 	spare    []*task  // ready's other array
 	waiting  []*grant // have a queue and are within their limits, longest first
 	inflight int      // admitted tasks
-	sharing  sharing
+	users    users    // of ranges
+	modest   users    // that are
 	counters Counters
 }
 

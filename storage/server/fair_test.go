@@ -135,9 +135,14 @@ func TestSuccessorRefusesARevokedRegion(t *testing.T) {
 }
 
 // TestFairness counts what a device that takes few operations at a time does for
-// two greedy clients, one with small and one with large requests, and one modest
-// client with a single request at a time.
+// two greedy clients, one with small and one with large requests, and for one modest
+// client with a single request at a time beside them.
 func TestFairness(t *testing.T) {
+	t.Run("two greedy ones", func(t *testing.T) { fairness(t, false) })
+	t.Run("and a modest one", func(t *testing.T) { fairness(t, true) })
+}
+
+func fairness(t *testing.T, besideModest bool) {
 	const (
 		rounds     = 4000 // operations ended by the device
 		largeBytes = regionBytes / 4
@@ -176,11 +181,12 @@ func TestFairness(t *testing.T) {
 			worst = max(worst, round-asked)
 			one = nil
 		}
-		if one == nil {
+		if one == nil && besideModest {
 			one, asked = modest.start(read(1, 1)), round
 		}
 		b.settle()
 		b.device.Release(1)
+		b.now += time.Millisecond
 		b.settle()
 	}
 	t.Logf("of %d operations: small %d, large %d (of %d KiB), modest %d, which waited for %d at most",
@@ -188,8 +194,9 @@ func TestFairness(t *testing.T) {
 	if worst > waitMax {
 		t.Errorf("the modest client waited for %d operations of others, want at most %d", worst, waitMax)
 	}
-	// A turn is 8 small requests, or 2 that move a MiB together.
-	if s, l := served[small], served[large]; s < 3*l || s > 5*l {
+	// A turn is 8 small requests, or 2 that move a MiB together. Beside somebody modest
+	// the large ones go in pieces, which this device does not count.
+	if s, l := served[small], served[large]; !besideModest && (s < 3*l || s > 5*l) {
 		t.Errorf("%d small requests beside %d large ones, want about four times as many", s, l)
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"slices"
+	"time"
 
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/storage"
@@ -31,15 +32,19 @@ type grant struct {
 	left     turn    // of a turn that a full device has interrupted
 	inflight int     // admitted tasks
 	bytes    int64   // of admitted transfers
-	cleared  int64   // bytes of the ranges of admitted discards and zeroings
+	// What the device has to do at a time, in bytes of admitted transfers and of the
+	// ranges of other admitted requests.
+	moving, clearing int64
+	greedy           bool          // has asked for more than is modest
+	greedyAt         time.Duration // when it did last
 }
 
-// account is where the length of a ranged request counts while it is admitted.
-func (g *grant) account(r *storage.Request) *int64 {
-	if r.Op.Transfers() {
-		return &g.bytes
+// load is where an admitted request of a kind counts.
+func (g *grant) load(op storage.Op) *int64 {
+	if op.Transfers() {
+		return &g.moving
 	}
-	return &g.cleared
+	return &g.clearing
 }
 
 // enqueue lets a task wait for its grant. A session that waits for all of its

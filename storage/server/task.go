@@ -24,6 +24,7 @@ type task struct {
 	blockers   int // earlier tasks it waits for
 	dependents []*task
 	admitted   bool
+	piece      int64 // of its range, what the device has to do at a time
 	onCPU      bool
 	waitSince  time.Duration // since when it waits for its region, if it does
 	aside      bool          // it does, or has
@@ -102,7 +103,8 @@ func (c *Core) admit(t *task) bool {
 			return true
 		}
 	}
-	if v := t.grant.volume; t.grant.full(&t.request) || len(v.ready) > 0 || v.sharing.crowds(t, c.now) {
+	t.grant.ask(&t.request, c.now)
+	if v := t.grant.volume; t.grant.full(&t.request) || len(v.ready) > 0 || v.crowds(t, c.now) {
 		t.session.counters.Waits++
 		return false
 	}
@@ -168,11 +170,14 @@ func (c *Core) enter(t *task, region *region) {
 		region.users++
 	}
 	t.admitted = true
-	g.volume.sharing.note(t.session, c.now)
 	g.inflight++
 	g.volume.inflight++
+	if r.Op.Transfers() {
+		g.bytes += r.Length
+	}
 	if r.Op.Ranged() {
-		*g.account(r) += r.Length
+		t.piece = g.volume.admitted(t, c.now)
+		*g.load(r.Op) += t.piece
 		g.volume.guard.add(t)
 	}
 	if t.blockers == 0 {
@@ -196,7 +201,7 @@ func (c *Core) start(t *task) {
 	s.ipc.Execute(t.slot)
 	op := storage.Operation{
 		Tag: uint64(t.number), Op: r.Op, Flags: r.Flags,
-		Buffer: storage.BufferNone, Offset: r.Offset, Length: r.Length,
+		Buffer: storage.BufferNone, Offset: r.Offset, Length: r.Length, Piece: t.piece,
 	}
 	if t.region != nil {
 		op.Mem = t.region.mem[r.RegionOffset : r.RegionOffset+r.Length : r.RegionOffset+r.Length]
@@ -251,12 +256,13 @@ func (c *Core) finish(t *task) {
 		g.inflight--
 		g.volume.inflight--
 		if t.request.Op.Transfers() {
+			g.bytes -= t.request.Length
 			if t.region.users--; t.region.users == 0 && t.region.released != nil {
 				t.region.release()
 			}
 		}
 		if t.request.Op.Ranged() {
-			*g.account(&t.request) -= t.request.Length
+			*g.load(t.request.Op) -= t.piece
 			g.volume.guard.remove(t, c.start)
 		}
 		if len(g.queue) > 0 {

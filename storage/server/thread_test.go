@@ -7,6 +7,7 @@ import (
 
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/storage"
+	"github.com/quintet-os/quintet/storage/device"
 )
 
 const greedySlots = 32 // requests the neighbour keeps in flight
@@ -55,44 +56,67 @@ func TestGreedyNeighbourOnAnotherVolume(t *testing.T) {
 }
 
 // TestSharedDeviceIsNotFilledByOne: while somebody else uses the volume, the device has
-// two of the largest transfers of a session at a time; once nobody has for a while, all
-// that are asked for.
+// two of the largest transfers of a session at a time, or one of which it does a small
+// piece at a time, if that is somebody modest; once nobody has for a while, all that are
+// asked for.
 func TestSharedDeviceIsNotFilledByOne(t *testing.T) {
-	b := newBench(t)
-	greedy, modest := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
-	for _, c := range []*tester{greedy, modest} {
-		call := c.start(read(0, 0))
-		b.settle()
-		c.want(call, storage.KindOK)
-	}
-	b.hold()
-	var large []*ipc.Call
-	for range 8 {
-		large = append(large, greedy.start(storage.Request{Op: storage.OpRead, Length: storage.TransferMax}))
-	}
-	b.settle()
-	if held := b.device.Held(); held != 2 {
-		t.Errorf("the shared device has %d large transfers", held)
-	}
-	one := modest.start(read(0, 0))
-	b.settle()
-	if held := b.device.Held(); held != 3 {
-		t.Errorf("a small transfer waits outside: the device has %d", held)
-	}
-	b.now += time.Second
-	b.settle()
-	if held := b.device.Held(); held != len(large)+1 {
-		t.Errorf("the device that nobody else uses has %d transfers, want %d", held, len(large)+1)
-	}
-	b.proceed()
-	modest.want(one, storage.KindOK)
-	for _, call := range large {
-		greedy.want(call, storage.KindOK)
+	const pieceBytes = 64 << 10
+	for name, test := range map[string]struct {
+		other storage.Request
+		held  int
+		piece int64
+	}{
+		"beside a modest session": {read(0, 0), 1, pieceBytes},
+		"beside a greedy session": {storage.Request{Op: storage.OpRead, Length: storage.TransferMax}, 2, storage.TransferMax},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			greedy, other := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
+			for c, r := range map[*tester]storage.Request{greedy: read(0, 0), other: test.other} {
+				call := c.start(r)
+				b.settle()
+				c.want(call, storage.KindOK)
+			}
+			var pieces []int64
+			b.device.Decide = func(op *storage.Operation) device.Verdict {
+				pieces = append(pieces, min(op.Piece, op.Length))
+				return device.Verdict{Hold: true}
+			}
+			var large []*ipc.Call
+			for range 8 {
+				large = append(large, greedy.start(storage.Request{Op: storage.OpRead, Length: storage.TransferMax}))
+			}
+			b.settle()
+			if held := b.device.Held(); held != test.held {
+				t.Errorf("the shared device has %d large transfers, want %d", held, test.held)
+			}
+			if pieces[0] != test.piece {
+				t.Errorf("it has %d bytes of one to do at a time, want %d", pieces[0], test.piece)
+			}
+			one := other.start(test.other)
+			b.settle()
+			if held := b.device.Held(); held != test.held+1 {
+				t.Errorf("the other session waits outside: the device has %d", held)
+			}
+			b.now += time.Second
+			b.settle()
+			if held := b.device.Held(); held != len(large)+1 {
+				t.Errorf("the device that nobody else uses has %d transfers, want %d", held, len(large)+1)
+			}
+			if piece := pieces[len(pieces)-1]; piece != storage.TransferMax {
+				t.Errorf("it has %d bytes of the last to do at a time", piece)
+			}
+			b.proceed()
+			other.want(one, storage.KindOK)
+			for _, call := range large {
+				greedy.want(call, storage.KindOK)
+			}
+		})
 	}
 }
 
-// TestSharedDeviceIsNotFilledByZeroing: nor does it have more than that, or one longer
-// range, to zero for a session.
+// TestSharedDeviceIsNotFilledByZeroing: nor does it have more than one range to zero for
+// a session, however long.
 func TestSharedDeviceIsNotFilledByZeroing(t *testing.T) {
 	b := newBench(t)
 	greedy, modest := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
@@ -107,12 +131,12 @@ func TestSharedDeviceIsNotFilledByZeroing(t *testing.T) {
 		zeroing = append(zeroing, greedy.start(storage.Request{Op: storage.OpWriteZeroes, Offset: i << 20, Length: 1 << 20}))
 	}
 	b.settle()
-	if held := b.device.Held(); held != 2 {
+	if held := b.device.Held(); held != 1 {
 		t.Errorf("the shared device has %d MiB to zero for one session", held)
 	}
 	one := modest.start(read(0, 0))
 	b.settle()
-	if held := b.device.Held(); held != 3 {
+	if held := b.device.Held(); held != 2 {
 		t.Errorf("a read waits outside: the device has %d operations", held)
 	}
 	b.proceed()
