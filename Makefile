@@ -34,13 +34,14 @@ test: ## all checks and tests; the last lines are go test's own, and a list of w
 	QUINTET_SKIPS=$$skips $(MAKE) --no-print-directory tests; status=$$?; \
 	if [ -s "$$skips" ]; then echo "Not tested on this host:"; sort -u "$$skips"; fi; exit $$status
 
-# What test runs. No package runs twice in the same form: check has run archtest.
+# What test runs. No test runs twice in the same form: check has run archtest, and the
+# simulated packages run whole under their tag. Three packages run at a time: many wait.
 tests:
 	$(MAKE) --no-print-directory check build
-	$(GO) test -race -short -timeout 20m $(GOTESTFLAGS) $$($(GO) list -e -find $(RACE) 2>/dev/null)
+	$(GO) test -p 3 -race -short -timeout 20m $(GOTESTFLAGS) $$($(GO) list -e -find $(RACE) 2>/dev/null)
 	$(GO) test -tags simulator -timeout 10m $(GOTESTFLAGS) $(SIMULATED)
 	cd test/clients && CGO_ENABLED=0 $(GO) test -timeout 10m $(GOTESTFLAGS) ./...
-	CGO_ENABLED=0 $(GO) test -timeout 30m $(GOTESTFLAGS) $$($(GO) list ./... | grep -v /internal/archtest$$)
+	CGO_ENABLED=0 $(GO) test -p 3 -timeout 30m $(GOTESTFLAGS) $$($(GO) list ./... | grep -v -x -f <($(GO) list ./internal/archtest/ $(SIMULATED)))
 
 test-long: build ## the storms and sweeps at full length (hours)
 	tools/install-packages test

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
+	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/internal/unix"
 )
 
@@ -87,6 +88,7 @@ var converted = []struct {
 // by the kernel on one copy and by us on another. It takes some of the volumes
 // each time, all with QUINTET_LONG=1.
 func TestConvertedVolumesBesideTheKernel(t *testing.T) {
+	testenv.Unraced(t)
 	seed, steps, every := rand.Uint64(), 250, uint64(8)
 	switch {
 	case os.Getenv("QUINTET_LONG") != "":

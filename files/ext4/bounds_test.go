@@ -39,9 +39,7 @@ func closeClean(t testing.TB, f *ext4.FS, m *image.Memory) {
 // TestMoreSubdirectoriesThanLinks makes a directory whose links cannot be
 // counted, and takes it back.
 func TestMoreSubdirectoriesThanLinks(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes 65,010 directories")
-	}
+	testenv.Unraced(t)
 	f, m := openNew(t, 512<<20, ext4.FormatOptions{BlockSize: 1024, BytesPerInode: 4096})
 	op := &ext4.Op{Now: testNow, Privileged: true}
 	d, err := f.Mkdir(op, ext4.Root, "dir", 0o755)
@@ -88,6 +86,7 @@ func TestMoreSubdirectoriesThanLinks(t *testing.T) {
 // TestIndexOfTwoLevels fills a directory until its index has split inside, and
 // then until there is no room in it.
 func TestIndexOfTwoLevels(t *testing.T) {
+	testenv.Unraced(t)
 	f, m := openNew(t, 512<<20, ext4.FormatOptions{BlockSize: 1024, BytesPerInode: 1 << 20})
 	op := &ext4.Op{Now: testNow, Privileged: true}
 	d, err := f.Mkdir(op, ext4.Root, "dir", 0o755)

@@ -10,6 +10,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
+	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/storage"
 )
 
@@ -40,6 +41,7 @@ func checkPath(t testing.TB, path string) *ext4.Report {
 }
 
 func TestCheckFindsKernelImagesClean(t *testing.T) {
+	testenv.Unraced(t)
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			path := ext4test.Mkfs(t, v.size, append(v.args, "-N", "8192")...)
@@ -60,6 +62,7 @@ func TestCheckFindsKernelImagesClean(t *testing.T) {
 // TestCheckFindsDamage makes one kind of damage at a time, which e2fsck must
 // see as well.
 func TestCheckFindsDamage(t *testing.T) {
+	testenv.Unraced(t)
 	for _, c := range []struct{ name, command, want string }{
 		{"links", "set_inode_field /small links_count 7", "has 1 links, says 7"},
 		{"free inode in use", "freei /small", "not in use"},

@@ -14,6 +14,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // openPath opens the image at path for changing; close ends it.
@@ -44,6 +45,7 @@ func succeed(t *testing.T, name string, args ...string) string {
 // TestIndexesOfAFileSystemWithoutThem switches dir_index off when directories
 // have indexes, whose blocks then look like unused entries.
 func TestIndexesOfAFileSystemWithoutThem(t *testing.T) {
+	testenv.Unraced(t)
 	path := ext4test.Mkfs(t, 32<<20, "-b", "1024", "-N", "8192", "-O", "^metadata_csum,uninit_bg")
 	dir, unmount := ext4test.Mount(t, path, "")
 	const names = 3000

@@ -15,6 +15,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // ext3 are the arguments that make mkfs.ext4 make what mkfs.ext3 did: files
@@ -26,6 +27,7 @@ var ext3 = []string{"-I", "128", "-O", "^extent,^64bit,^flex_bg,^metadata_csum,^
 // TestFilesWithoutExtentsMatchTheModel plays random operations where every file
 // and directory is mapped by blocks of pointers.
 func TestFilesWithoutExtentsMatchTheModel(t *testing.T) {
+	testenv.Unraced(t)
 	rounds := 6
 	if testing.Short() {
 		rounds = 2

@@ -14,6 +14,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // author writes a tree through package ext4.
@@ -122,6 +123,7 @@ func (a *author) tree(entries int) {
 }
 
 func TestTheKernelReadsWhatWeWrote(t *testing.T) {
+	testenv.Unraced(t)
 	for _, v := range append(variants, struct {
 		name string
 		size int64

@@ -10,6 +10,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4"
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
 	"github.com/quintet-os/quintet/files/ext4/image"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // heap is what is reachable, in bytes.
@@ -24,6 +25,7 @@ func heap() int64 {
 // TestMemoryStaysWithinTheBound uses many more inodes and blocks than may be
 // kept, and looks at what the library says it keeps and at the heap.
 func TestMemoryStaysWithinTheBound(t *testing.T) {
+	testenv.Unraced(t)
 	const bound = 4 << 20
 	files := 60_000
 	if testing.Short() {

@@ -16,6 +16,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
+	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/storage"
 )
 
@@ -321,6 +322,7 @@ func reduce(steps []int, wrong func([]int) bool) []int {
 }
 
 func TestRandomOperationsMatchTheModel(t *testing.T) {
+	testenv.Unraced(t)
 	for _, c := range []struct {
 		name string
 		size int64

@@ -15,12 +15,14 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // TestReapsTheKernelsOrphans takes the image from under a kernel that has open
 // files without names, which it keeps on a list or in a file, and recovers it.
 // What is left must be what e2fsck leaves, and sound.
 func TestReapsTheKernelsOrphans(t *testing.T) {
+	testenv.Unraced(t)
 	for _, c := range []struct {
 		name string
 		args []string

@@ -13,6 +13,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
+	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/internal/unix"
 )
 
@@ -111,6 +112,7 @@ var variants = []struct {
 }
 
 func TestReadsWhatTheKernelWrote(t *testing.T) {
+	testenv.Unraced(t)
 	for _, v := range variants {
 		t.Run(v.name, func(t *testing.T) {
 			path := ext4test.Mkfs(t, v.size, append(v.args, "-N", "8192")...)
@@ -175,6 +177,7 @@ func TestRefusesWhatItCannotRead(t *testing.T) {
 // TestDamageIsAnErrorAndNothingElse flips bytes of real images and reads all
 // that can be reached: nothing may panic or go on for ever.
 func TestDamageIsAnErrorAndNothingElse(t *testing.T) {
+	testenv.Unraced(t)
 	const size = 16 << 20
 	for _, v := range []struct {
 		name string
@@ -194,9 +197,9 @@ func TestDamageIsAnErrorAndNothingElse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			rounds := 300
-			if testing.Short() {
-				rounds = 30
+			rounds := 100
+			if os.Getenv("QUINTET_LONG") != "" {
+				rounds = 1000
 			}
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)

@@ -64,3 +64,13 @@ func RequireEnv(t testing.TB, name, why string) {
 		Skip(t, fmt.Sprintf("set %s=1 to run it: %s", name, why))
 	}
 }
+
+// Unraced leaves a test to the run without the race detector, which has nothing to see
+// where only one goroutine works, or none, and makes it several times longer. `make test`
+// makes both runs, so nothing goes untested.
+func Unraced(t testing.TB) {
+	t.Helper()
+	if raced {
+		t.Skip("nothing here for the race detector")
+	}
+}

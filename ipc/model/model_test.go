@@ -109,9 +109,7 @@ var variants = []variant{
 }
 
 func TestModels(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a short run leaves the models out: they execute no Go code")
-	}
+	testenv.Unraced(t)
 	for _, tool := range []string{"spin", "gcc"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			testenv.Skip(t, "needs the Debian packages spin and gcc")

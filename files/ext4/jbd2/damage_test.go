@@ -11,6 +11,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/jbd2"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // dirtyToys are images whose logs have wrapped and hold several transactions.
@@ -53,6 +54,7 @@ func replayDamaged(t *testing.T, m *crashtest.Image, salvage bool) error {
 // TestDamagedJournals overwrites words of journals, with checksums made right
 // again or not, mostly in the blocks that steer recovery.
 func TestDamagedJournals(t *testing.T) {
+	testenv.Unraced(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
@@ -179,6 +181,7 @@ func TestDamagedDataIsRefused(t *testing.T) {
 // TestFastCommitsAreRefused by name, if there are any: a journal that merely
 // has room for them is replayed.
 func TestFastCommitsAreRefused(t *testing.T) {
+	testenv.Unraced(t)
 	path := ext4test.Mkfs(t, 32<<20, "-O", "fast_commit")
 	dir, unmount := ext4test.Mount(t, path, "")
 	defer unmount()

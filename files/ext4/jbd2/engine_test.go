@@ -9,6 +9,7 @@ import (
 
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
 	"github.com/quintet-os/quintet/files/ext4/jbd2"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 var featureSets = []struct {
@@ -28,7 +29,11 @@ func TestPowerLoss(t *testing.T) {
 	if os.Getenv("QUINTET_LONG") != "" {
 		operations, sweep.Samples = 3000, 4
 	}
-	for _, f := range featureSets {
+	sets := featureSets
+	if testing.Short() {
+		sets = sets[:1]
+	}
+	for _, f := range sets {
 		t.Run(f.name, func(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
@@ -85,6 +90,7 @@ func TestPowerLoss(t *testing.T) {
 // TestLifetimes crashes, recovers and goes on, many times over on one volume:
 // what earlier lives left in the log must never be taken for the present's.
 func TestLifetimes(t *testing.T) {
+	testenv.Unraced(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 2))

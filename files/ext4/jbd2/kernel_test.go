@@ -15,6 +15,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
 	"github.com/quintet-os/quintet/files/ext4/jbd2"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // guestBlocks is how many blocks of a file the tests below change through the
@@ -139,6 +140,7 @@ var guests = []struct {
 // TestE2fsckReplaysOurCommits has e2fsck recover what we committed and did not
 // checkpoint, compares its replay with ours, and reads the file in the kernel.
 func TestE2fsckReplaysOurCommits(t *testing.T) {
+	testenv.Unraced(t)
 	for _, g := range guests {
 		t.Run(g.name, func(t *testing.T) {
 			path, want := commitToFile(t, rand.Uint64(), g.mkfs, g.Options)
@@ -159,6 +161,7 @@ func TestE2fsckReplaysOurCommits(t *testing.T) {
 
 // TestKernelReplaysOurCommits has the kernel's mount recover instead.
 func TestKernelReplaysOurCommits(t *testing.T) {
+	testenv.Unraced(t)
 	for _, g := range guests {
 		t.Run(g.name, func(t *testing.T) {
 			path, want := commitToFile(t, rand.Uint64(), g.mkfs, g.Options)

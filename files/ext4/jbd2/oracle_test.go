@@ -14,6 +14,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/jbd2"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // runs joins adjacent blocks.
@@ -187,12 +188,10 @@ var variants = []struct {
 // TestReplayEqualsE2fsck takes images away under the kernel's feet and replays
 // them with both.
 func TestReplayEqualsE2fsck(t *testing.T) {
-	seeds, copies := 2, 3
-	switch {
-	case os.Getenv("QUINTET_LONG") != "":
+	testenv.Unraced(t)
+	seeds, copies := 1, 3
+	if os.Getenv("QUINTET_LONG") != "" {
 		seeds = 20
-	case testing.Short():
-		seeds, copies = 1, 2
 	}
 	var total jbd2.ReplayResult
 	for _, variant := range variants {

@@ -9,10 +9,12 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
 	"github.com/quintet-os/quintet/files/ext4/image"
 	"github.com/quintet-os/quintet/files/ext4/jbd2"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // TestRecordsEqualLogdump compares what we say of our logs with what debugfs does.
 func TestRecordsEqualLogdump(t *testing.T) {
+	testenv.Unraced(t)
 	for _, g := range guests {
 		t.Run(g.name, func(t *testing.T) {
 			path, _ := commitToFile(t, rand.Uint64(), g.mkfs, g.Options)
