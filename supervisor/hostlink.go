@@ -21,65 +21,83 @@ const sigkill = syscall.SIGKILL
 // here: while the uplink's process is replaced, the interface keeps its carrier and
 // what comes in waits in the kernel.
 type hostLink struct {
-	files   []*os.File
-	queues  int
-	mode    topology.XDPMode
-	release func() error // undoes what was made; nil for nothing
+	name   string
+	index  int // of the interface
+	files  []*os.File
+	queues int
+	mode   topology.XDPMode
+	made   *ownTAP // nil: it is not the supervisor's
+	gone   bool    // the interface is not that of its name any more; guarded by Supervisor.mu
 }
 
-func openHostLink(u *topology.Uplink, mtu int) (*hostLink, error) {
-	switch u.Kind {
-	case topology.TAP:
-		return openTAP(u, mtu)
-	case topology.Packet, topology.XDP:
-		device, err := net.InterfaceByName(u.Interface)
-		if err != nil {
-			return nil, fmt.Errorf("interface %s: %w; `ip link` lists those of this host", u.Interface, err)
-		}
-		if device.MTU < mtu {
-			return nil, fmt.Errorf("interface %s has an MTU of %d, its network one of %d; raise that of the interface, or lower the network's", u.Interface, device.MTU, mtu)
-		}
-		if u.Kind == topology.XDP {
-			return openXDP(u, device)
-		}
-		fd, err := packet.Open(device.Index)
-		if err != nil {
-			return nil, fmt.Errorf("interface %s: %w", u.Interface, err)
-		}
-		return &hostLink{files: files(u.Interface, fd), queues: 1}, nil
+// ownTAP is a TAP that a supervisor has made. If somebody removes it, it is made again,
+// and keeps its address, by which its neighbours know it.
+type ownTAP struct {
+	mac net.HardwareAddr
+}
+
+// openHostLink opens the interface of an uplink. There must be one, except of a TAP
+// that has not been there before, first, or that was a supervisor's own.
+func openHostLink(u *topology.Uplink, mtu int, own *ownTAP) (*hostLink, error) {
+	if u.Kind == topology.TAP && own != nil {
+		return openTAP(u, mtu, own)
 	}
-	return nil, fmt.Errorf("a %s uplink has no interface", u.Kind)
+	device, err := netns.Lookup(u.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("%w; `ip link` lists those of this host", err)
+	}
+	if u.Kind == topology.TAP {
+		return openTAP(u, mtu, nil)
+	}
+	if device.MTU < mtu {
+		return nil, errors.New(tooSmall(u.Interface, device.MTU, mtu))
+	}
+	if u.Kind == topology.XDP {
+		return openXDP(u, device.Index, mtu)
+	}
+	fd, err := packet.Open(device.Index)
+	if err != nil {
+		return nil, fmt.Errorf("interface %s: %w", u.Interface, err)
+	}
+	return &hostLink{name: u.Interface, index: device.Index, files: files(u.Interface, fd), queues: 1}, nil
 }
 
 // tapAlias marks the interfaces that a supervisor has made, and so removes.
 const tapAlias = "quintet"
 
-// openTAP makes the interface, unless it is there. What a supervisor has made is
-// removed at an orderly end, and only then: it outlives a supervisor that was killed,
-// with its addresses, and the next one takes it over.
-func openTAP(u *topology.Uplink, mtu int) (*hostLink, error) {
-	_, missing := net.InterfaceByName(u.Interface)
+// openTAP opens a TAP, and makes it if there is none and own is not nil. What a
+// supervisor has made is removed at an orderly end, and only then: it outlives a
+// supervisor that was killed, with its addresses, and the next one takes it over.
+func openTAP(u *topology.Uplink, mtu int, own *ownTAP) (*hostLink, error) {
+	_, missing := netns.Lookup(u.Interface)
 	queues, err := tap.Open(u.Interface, u.Queues, true)
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: %w", u.Interface, err)
 	}
-	l := &hostLink{files: files(u.Interface, queues...), queues: u.Queues}
-	if missing != nil {
+	l := &hostLink{name: u.Interface, files: files(u.Interface, queues...), queues: u.Queues}
+	var mac net.HardwareAddr
+	if missing != nil && own != nil {
+		mac, l.made = own.mac, own
 		err = netns.SetAlias(u.Interface, tapAlias)
 	}
 	alias, aliasErr := netns.Alias(u.Interface)
-	if err = errors.Join(err, aliasErr, netns.Raise(u.Interface, mtu)); err != nil {
+	if err = errors.Join(err, aliasErr, netns.Raise(u.Interface, mac, mtu)); err != nil {
 		l.close()
 		return nil, err
 	}
-	if alias == tapAlias {
-		l.release = func() error { return tap.Persist(int(l.files[0].Fd()), false) }
+	now, err := netns.Lookup(u.Interface)
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	if l.index = now.Index; alias == tapAlias {
+		l.made = &ownTAP{mac: now.MAC}
 	}
 	return l, nil
 }
 
-func openXDP(u *topology.Uplink, device *net.Interface) (*hostLink, error) {
-	l := &hostLink{queues: u.Queues, mode: u.Mode}
+func openXDP(u *topology.Uplink, index, mtu int) (*hostLink, error) {
+	l := &hostLink{name: u.Interface, index: index, queues: u.Queues, mode: u.Mode}
 	if l.mode == topology.XDPAuto {
 		l.mode = topology.XDPNative
 	}
@@ -88,7 +106,7 @@ func openXDP(u *topology.Uplink, device *net.Interface) (*hostLink, error) {
 		if l.mode == topology.XDPGeneric {
 			mode = xdp.Generic
 		}
-		return xdp.Open(device.Index, u.Queues, device.MTU, mode)
+		return xdp.Open(index, u.Queues, mtu, mode)
 	}
 	d, err := open()
 	if err != nil && u.Mode == topology.XDPAuto {
@@ -117,8 +135,8 @@ func files(name string, fds ...int) []*os.File {
 }
 
 func (l *hostLink) close() {
-	if l.release != nil {
-		_ = l.release()
+	if l.made != nil {
+		_ = tap.Persist(int(l.files[0].Fd()), false) // it may have gone
 	}
 	for _, f := range l.files {
 		_ = f.Close()

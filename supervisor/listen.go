@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -50,6 +51,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.listener.Close() })
 	defer stop()
 	go s.watchBeats(ctx)
+	if slices.ContainsFunc(s.uplinks, func(u *uplink) bool { return u.Interface != "" }) {
+		go s.watchInterfaces(ctx)
+	}
 	for {
 		conn, err := s.listener.AcceptUnix()
 		if err != nil {

@@ -44,6 +44,7 @@ type UplinkState struct {
 	Interface string              `json:"interface,omitempty"`
 	PID       int                 `json:"pid,omitempty"`
 	Serving   bool                `json:"serving"`
+	Trouble   string              `json:"trouble,omitempty"` // with the interface
 	Deaths    uint64              `json:"deaths"`
 	LastDeath string              `json:"last_death,omitempty"`
 	Degraded  []string            `json:"sandbox_degraded,omitempty"`
@@ -80,7 +81,7 @@ func (f *fabric) state() NetworkState {
 
 func (u *uplink) state() UplinkState {
 	state := UplinkState{Name: u.Name, Network: u.Network, Kind: u.Kind, Interface: u.Interface,
-		Serving: u.serving(), Deaths: u.deaths, LastDeath: u.lastDeath, Degraded: u.degraded}
+		Serving: u.serving(), Trouble: u.trouble, Deaths: u.deaths, LastDeath: u.lastDeath, Degraded: u.degraded}
 	if u.box != nil {
 		state.PID = u.box.Pid
 	}

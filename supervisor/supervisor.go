@@ -26,8 +26,8 @@
 //     bounded by quota.
 //
 // Locks: Supervisor.mu guards all state of servers, sessions and applications.
-// process.mu (one process's queue) is a leaf below it. Nothing blocks while
-// Supervisor.mu is held, except by waiting on the condition changed.
+// process.mu (one process's queue) is a leaf below it, uplink.looking stands above it.
+// Nothing blocks while Supervisor.mu is held, except by waiting on the condition changed.
 //
 // Strangers' files: what an application passes is looked at and closed without
 // Supervisor.mu, and closed by the application's own disposal; processes are started
@@ -205,7 +205,7 @@ func (s *Supervisor) WaitServing(ctx context.Context) error {
 		case err != nil && waiting != nil:
 			return fmt.Errorf("server %s is %s (last death: %s): %w", waiting.config.Name, waiting.phase(), waiting.lastDeath, err)
 		case err != nil:
-			return fmt.Errorf("uplink %s has no port (last end: %s): %w", missing.Name, missing.lastDeath, err)
+			return fmt.Errorf("uplink %s has no port (%s): %w", missing.Name, missing.why(), err)
 		}
 		s.changed.Wait()
 	}

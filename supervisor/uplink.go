@@ -1,10 +1,10 @@
 package supervisor
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/quintet-os/quintet/internal/unix"
@@ -40,9 +40,15 @@ type Published struct {
 type uplink struct {
 	topology.Uplink
 	sup       *Supervisor
-	config    []byte // UplinkConfig in JSON
-	listeners []*os.File
-	link      *hostLink // nil for a user uplink
+	mtu       int // of the network
+	published []Published
+	listeners []*os.File // of published
+	// link is nil for a user uplink, and while there is no interface of that name.
+	// While the process is launched, it is its launch that changes it.
+	link    *hostLink
+	looking sync.Mutex // the last to look at the interface has seen it last; above Supervisor.mu
+	tap     *ownTAP    // the TAP is the supervisor's, and to be made if it is missing
+	trouble string     // what is wrong with the interface, for a person
 
 	box       *sandbox.Process
 	app       *application
@@ -60,35 +66,32 @@ type uplink struct {
 }
 
 // prepare opens what the uplink needs of the host, so that what is missing is an
-// error of `up`.
+// error of `up`. No lock is held.
 func (u *uplink) prepare(t *topology.Topology) error {
-	config := UplinkConfig{Uplink: u.Uplink}
-	if u.Kind == topology.User {
-		for _, p := range t.Ports {
-			for _, each := range p.Publish {
-				if p.Network != u.Network {
-					continue
-				}
-				f, err := listenOnHost(each)
-				if err != nil {
-					return fmt.Errorf("publish %v/%s of application %s: %w", each.Listen, each.Protocol, p.To, err)
-				}
-				u.listeners = append(u.listeners, f)
-				config.Publish = append(config.Publish, Published{Publish: each, Application: p.To})
-			}
-		}
-	} else {
+	if u.Kind != topology.User {
 		declared, _ := t.NetworkOf(u.Network)
+		u.mtu = declared.MTU
 		var err error
-		if u.link, err = openHostLink(&u.Uplink, declared.MTU); err != nil {
+		if u.link, err = openHostLink(&u.Uplink, u.mtu, new(ownTAP)); err != nil {
 			return fmt.Errorf("uplink %s: %w", u.Name, err)
 		}
-		config.Queues = u.link.queues
-		config.Mode = u.link.mode
+		u.tap = u.link.made
+		return nil
 	}
-	var err error
-	u.config, err = json.Marshal(config)
-	return err
+	for _, p := range t.Ports {
+		for _, each := range p.Publish {
+			if p.Network != u.Network {
+				continue
+			}
+			f, err := listenOnHost(each)
+			if err != nil {
+				return fmt.Errorf("publish %v/%s of application %s: %w", each.Listen, each.Protocol, p.To, err)
+			}
+			u.listeners = append(u.listeners, f)
+			u.published = append(u.published, Published{Publish: each, Application: p.To})
+		}
+	}
+	return nil
 }
 
 // ensure starts the process if there is none. Supervisor.mu is held.
@@ -113,6 +116,15 @@ func (u *uplink) ensure() {
 }
 
 func (u *uplink) launch(of *program) {
+	if err := u.attach(); err != nil {
+		u.sup.mu.Lock()
+		defer u.sup.mu.Unlock()
+		u.launching = false
+		u.note(u.waiting(err))
+		u.launchAt = time.Now().Add(reopenPeriod)
+		u.ensure()
+		return
+	}
 	box, conn, err := u.start(of)
 	u.sup.mu.Lock()
 	defer u.sup.mu.Unlock()
@@ -126,7 +138,7 @@ func (u *uplink) launch(of *program) {
 	}
 	u.box, u.running, u.startedAt = box, of, time.Now()
 	u.sup.reaping.Go(func() { u.watch(box) })
-	if u.stopping {
+	if u.stopping || u.link != nil && u.link.gone {
 		u.kill()
 		_ = conn.Close()
 		return
@@ -137,6 +149,10 @@ func (u *uplink) launch(of *program) {
 
 // start launches the process in its sandbox.
 func (u *uplink) start(of *program) (*sandbox.Process, *broker.Conn, error) {
+	config, err := u.describe()
+	if err != nil {
+		return nil, nil, err
+	}
 	conn, there, err := broker.Pair()
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a control connection: %w", err)
@@ -157,7 +173,7 @@ func (u *uplink) start(of *program) (*sandbox.Process, *broker.Conn, error) {
 		files = append(files, u.link.files...)
 	}
 	box, err := u.sup.launcher.Start(sandbox.Spec{
-		Path: of.path, File: of.file, Args: []string{"internal", "uplink"}, Env: []string{UplinkVariable + "=" + string(u.config)},
+		Path: of.path, File: of.file, Args: []string{"internal", "uplink"}, Env: []string{UplinkVariable + "=" + string(config)},
 		Files: files, Stderr: write, Profile: profile,
 	})
 	if err != nil {
@@ -203,7 +219,7 @@ func (s *Supervisor) uplinkByName(name string) *uplink {
 // held.
 func (a *application) controlUplink(ref uint64, verb string, u *uplink) error {
 	if u.box == nil {
-		return broker.Refuse(broker.CodeDown, "uplink %s has no process now (last end: %s)", u.Name, u.lastDeath)
+		return broker.Refuse(broker.CodeDown, "uplink %s has no process now (%s)", u.Name, u.why())
 	}
 	if verb == VerbKill {
 		u.retry.progressed() // its end is asked for, and is no failure
@@ -254,7 +270,7 @@ func (u *uplink) await(next *program) error {
 	defer late.Stop()
 	for u.box == nil || u.running != next || !u.serving() {
 		if u.stopping || time.Now().After(deadline) {
-			return broker.Refuse(broker.CodeDown, "replacing uplink %s took too long (last end: %s)", u.Name, u.lastDeath)
+			return broker.Refuse(broker.CodeDown, "replacing uplink %s took too long (%s)", u.Name, u.why())
 		}
 		if u.running != next {
 			u.kill()
@@ -262,6 +278,14 @@ func (u *uplink) await(next *program) error {
 		u.sup.changed.Wait()
 	}
 	return nil
+}
+
+// why says why the uplink does not serve. Supervisor.mu is held.
+func (u *uplink) why() string {
+	if u.trouble != "" {
+		return u.trouble
+	}
+	return "last end: " + u.lastDeath
 }
 
 // serving tells whether the uplink has its port. Supervisor.mu is held.

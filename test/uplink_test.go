@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/internal/testenv"
@@ -187,6 +188,54 @@ uplinks: {cable: {network: lan, kind: `+each.kind+`, interface: cable`+each.more
 applications: {test: {networks: {lan: {}}}}
 `)
 			neighbours(t, s, world, "10.77.0.200", "[fd00:7175:696e::200]")
+		})
+	}
+}
+
+// TestLongFrames: an interface may take longer frames than its network. They are dropped.
+func TestLongFrames(t *testing.T) {
+	for _, kind := range []string{"packet", "xdp, mode: native", "xdp, mode: generic"} {
+		t.Run(kind, func(t *testing.T) {
+			system, world := linktest.NewNamespace(t), linktest.NewNamespace(t)
+			long := netns.Interface{Name: "cable", MTU: 9000}
+			far := long
+			far.Addresses = outside
+			if err := system.Veth(long, world, far); err != nil {
+				t.Fatal(err)
+			}
+			if err := world.Do(func() error { return unix.SetTransmitChecksums("cable", false) }); err != nil {
+				t.Fatal(err)
+			}
+			s := UpIn(t, system, program, fmt.Sprintf(oneUplink, "kind: "+kind+", interface: cable"))
+			n := s.Network("test", "lan")
+			l, err := n.ListenPacket("udp", ":9")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			before := s.uplink("world").PID
+			var c net.Conn
+			if err := world.Do(func() (err error) {
+				c, err = net.Dial("udp", netip.AddrPortFrom(n.Addresses()[0].Addr(), 9).String())
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for _, size := range []int{1000, 3000, 5000, 8900, 1001} {
+				if _, err := c.Write(make([]byte, size)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_ = l.SetReadDeadline(time.Now().Add(patience))
+			for _, want := range []int{1000, 1001} {
+				if got, _, err := l.ReadFrom(make([]byte, 9000)); err != nil || got != want {
+					t.Errorf("%d bytes come, %v; want %d", got, err, want)
+				}
+			}
+			if after := s.uplink("world"); after.PID != before {
+				t.Errorf("the uplink has ended: %+v", after)
+			}
 		})
 	}
 }

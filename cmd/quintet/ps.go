@@ -78,7 +78,10 @@ func printState(state *supervisor.State) error {
 		return err
 	}
 	for _, u := range state.Uplinks {
-		if !u.Serving && u.LastDeath != "" {
+		switch {
+		case u.Trouble != "":
+			fmt.Fprintf(stdout, "\nuplink %s: %s\n", u.Name, u.Trouble)
+		case !u.Serving && u.LastDeath != "":
 			fmt.Fprintf(stdout, "\nuplink %s: last end: %s\n", u.Name, u.LastDeath)
 		}
 		for _, measure := range u.Degraded {

@@ -50,9 +50,12 @@ func (n *Namespace) Veth(a Interface, peer *Namespace, b Interface) error {
 	return errors.Join(n.do(a, a.address), peer.do(b, b.address))
 }
 
-// Raise sets an interface of the caller's own namespace up.
-func Raise(name string, mtu int) error {
+// Raise sets an interface of the caller's own namespace up, with a MAC unless it is nil.
+func Raise(name string, mac net.HardwareAddr, mtu int) error {
 	link, err := netlink.LinkByName(name)
+	if err == nil && mac != nil {
+		err = netlink.LinkSetHardwareAddr(link, mac)
+	}
 	if err == nil {
 		err = errors.Join(netlink.LinkSetMTU(link, mtu), netlink.LinkSetUp(link))
 	}

@@ -58,10 +58,11 @@ type Queue struct {
 
 // Open takes the first queues of the interface with this index of the caller's
 // network namespace: all frames that come in by them go to the link, none to the
-// host. mtu is that of the interface. The interface receives frames for any address
-// while the descriptors are open. It needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF.
-// Errors are *link.Error; KindBusy also for a moment after a link on the same queue
-// has been closed, since the kernel lets go of queues later.
+// host. mtu is that of the network: where a chunk suffices for it, the kernel drops what
+// comes in and is longer. The interface receives frames for any address while the
+// descriptors are open. It needs CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF. Errors are
+// *link.Error; KindBusy also for a moment after a link on the same queue has been
+// closed, since the kernel lets go of queues later.
 func Open(index, queues, mtu int, mode Mode) (*Descriptors, error) {
 	if queues < 1 || queues > QueuesMax {
 		return nil, &link.Error{Kind: link.KindConfig, Link: "xdp", Op: "open queues", Err: fmt.Errorf("%d queues; allowed are 1 to %d", queues, QueuesMax)}

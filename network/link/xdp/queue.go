@@ -25,10 +25,10 @@ type queue struct {
 	held   []uint64 // received, and shown to the caller
 	free   []uint64 // numbers of chunks for sending
 	isFree [chunksMax]bool
-	joined [][]byte // frames that came in several pieces, put together; nil unless jumbo
+	joined [link.BatchMax][]byte // frames that came in several pieces, put together; made when one comes
 }
 
-func newQueue(d Queue, jumbo bool) (*queue, error) {
+func newQueue(d Queue) (*queue, error) {
 	q := &queue{fd: d.Socket}
 	var err error
 	if q.umem, err = unix.Map(d.Memory, umemBytes, true, true); err != nil {
@@ -36,11 +36,6 @@ func newQueue(d Queue, jumbo bool) (*queue, error) {
 	}
 	if q.socket, err = xsk.Map(d.Socket, chunksMax); err != nil {
 		return nil, errors.Join(err, unix.Unmap(q.umem))
-	}
-	if jumbo {
-		for range link.BatchMax {
-			q.joined = append(q.joined, make([]byte, 0, network.FrameBytesMax))
-		}
 	}
 	q.recover()
 	return q, nil
@@ -107,6 +102,9 @@ func (q *queue) receive(frames []link.Frame) (n int) {
 		case joining != nil:
 			joining = append(joining, piece[:min(len(piece), cap(joining)-len(joining))]...)
 		case !last:
+			if q.joined[n] == nil {
+				q.joined[n] = make([]byte, 0, network.FrameBytesMax)
+			}
 			joining = append(q.joined[n][:0], piece...)
 		default:
 			joining = piece

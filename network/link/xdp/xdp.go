@@ -40,8 +40,8 @@ type Link struct {
 }
 
 // New makes a link of what Open returned, here or in another process, and owns the
-// descriptors from now on, even if it fails. name is shown in errors; mtu must be
-// what Open was given. Errors are *link.Error.
+// descriptors from now on, even if it fails. name is shown in errors; mtu bounds what is
+// sent, and must be what Open was given. Errors are *link.Error.
 func New(d *Descriptors, name string, mtu int) (*Link, error) {
 	l := &Link{name: name, mtu: mtu, descriptors: d}
 	if err := l.open(); err != nil {
@@ -56,7 +56,7 @@ func (l *Link) open() error {
 		l.frame = make([]byte, l.mtu+network.EthernetBytes+network.TagBytes)
 	}
 	for _, d := range l.descriptors.Queues {
-		q, err := newQueue(d, l.frame != nil)
+		q, err := newQueue(d)
 		if err != nil {
 			return err
 		}
