@@ -2,9 +2,11 @@ package bench
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +41,8 @@ var storageAttacks = map[string]func(context.Context, *attacker) error{
 	"connecting":                  func(ctx context.Context, a *attacker) error { return a.reconnect(ctx) },
 	"asking for the state":        func(ctx context.Context, a *attacker) error { return a.state(ctx) },
 	"ringing":                     func(ctx context.Context, a *attacker) error { return a.ring(ctx) },
+	"scribbling":                  func(ctx context.Context, a *attacker) error { return a.scribble(ctx) },
+	"strange descriptors":         func(ctx context.Context, a *attacker) error { return a.pass(ctx) },
 }
 
 const honest = "an honest neighbour"
@@ -198,21 +202,29 @@ func (a *attacker) state(ctx context.Context) error {
 	return err
 }
 
+// own opens a session as a library of the attacker's own would. The caller closes what
+// it gets: its segment, and the descriptors of the answer, the server's doorbell second.
+func (a *attacker) own(ctx context.Context) (mine *shm.Segment, m broker.Message, err error) {
+	g := ipc.Geometry{Slots: ipc.SlotsMax}
+	if mine, err = shm.Create("quintet-client", g.ClientBytes(), shm.OneWriter); err != nil {
+		return nil, m, err
+	}
+	if err = ipc.FormatClient(mine.Mem, g); err == nil {
+		m, err = a.app.Broker().Ask(ctx, &broker.Connect{Volume: otherVolume, Geometry: g}, mine.FD)
+	}
+	if err != nil {
+		mine.Close()
+	}
+	return mine, m, err
+}
+
 // ring wakes the server for nothing, by the doorbell of a session of its own.
 func (a *attacker) ring(ctx context.Context) error {
-	g := ipc.Geometry{Slots: ipc.SlotsMax}
-	mine, err := shm.Create("quintet-client", g.ClientBytes(), shm.OneWriter)
+	mine, m, err := a.own(ctx)
 	if err != nil {
 		return err
 	}
 	defer mine.Close()
-	if err := ipc.FormatClient(mine.Mem, g); err != nil {
-		return err
-	}
-	m, err := a.app.Broker().Ask(ctx, &broker.Connect{Volume: otherVolume, Geometry: g}, mine.FD)
-	if err != nil {
-		return err
-	}
 	defer m.CloseFDs()
 	for ctx.Err() == nil {
 		if err := unix.Ring(m.FDs[1]); err != nil {
@@ -220,4 +232,38 @@ func (a *attacker) ring(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// scribble writes anything into the first page of its segment, where bits of slots,
+// indices and states lie, and wakes the server; and opens another session, since the
+// server ends such ones.
+func (a *attacker) scribble(ctx context.Context) error {
+	const words, rounds, ringEvery = 4096 / 8, 10_000, 16
+	mine, m, err := a.own(ctx)
+	if err != nil {
+		return err
+	}
+	defer mine.Close()
+	defer m.CloseFDs()
+	for i := 0; i < rounds && ctx.Err() == nil; i++ {
+		binary.LittleEndian.PutUint64(mine.Mem[rand.IntN(words)*8:], rand.Uint64())
+		if i%ringEvery == 0 {
+			if err := unix.Ring(m.FDs[1]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// pass hands over a descriptor that is no memory at all.
+func (a *attacker) pass(ctx context.Context) error {
+	dir, err := os.Open(os.TempDir())
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	m, err := a.app.Broker().Ask(ctx, &broker.Connect{Volume: otherVolume, Geometry: ipc.Geometry{Slots: 1}}, int(dir.Fd()))
+	m.CloseFDs()
+	return err
 }
