@@ -154,7 +154,7 @@ func TestSystemCallCountsAreRead(t *testing.T) {
 }
 
 func TestFioReportIsRead(t *testing.T) {
-	const report = `{"jobs":[{"error":0,"read":{"iops":0},"write":{"iops":5,"total_ios":7,"clat_ns":{"percentile":{"50.000000":2}}}}]}`
+	const report = `{"jobs":[{"error":0,"read":{"iops":0},"write":{"iops":5,"total_ios":7,"lat_ns":{"percentile":{"50.000000":2}}}}]}`
 	if got, err := parseFio([]byte(report), true); err != nil || got.PerSecond != 5 || got.Requests != 7 || got.P50 != 2 {
 		t.Errorf("got %+v, %v", got, err)
 	}

@@ -30,7 +30,9 @@ func runFio(ctx context.Context, file string, write bool, depth int, d time.Dura
 	}
 	out, err := exec.CommandContext(ctx, "fio", "--name=bench", "--filename="+file, "--rw="+pattern,
 		"--bs="+strconv.Itoa(storageBlockBytes), "--direct=1", "--ioengine=io_uring", "--iodepth="+strconv.Itoa(depth),
-		"--time_based", fmt.Sprintf("--runtime=%dms", d.Milliseconds()), "--norandommap", "--output-format=json").Output()
+		"--time_based", fmt.Sprintf("--runtime=%dms", d.Milliseconds()), "--norandommap",
+		// From the submission on: fio's usual latency begins when the kernel has taken the request.
+		"--lat_percentiles=1", "--clat_percentiles=0", "--output-format=json").Output()
 	if err != nil {
 		return Result{}, fmt.Errorf("fio: %w", err)
 	}
@@ -43,7 +45,7 @@ type fioStream struct {
 	Total   int     `json:"total_ios"`
 	Latency struct {
 		Percentile map[string]float64 `json:"percentile"`
-	} `json:"clat_ns"`
+	} `json:"lat_ns"`
 }
 
 func parseFio(text []byte, write bool) (Result, error) {

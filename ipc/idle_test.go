@@ -194,3 +194,42 @@ func TestWhatIsNotTakenKeepsNobodyAwake(t *testing.T) {
 		}
 	})
 }
+
+// TestWhoIsAnsweredNeedNotRing: a session whose reply comes while it sleeps is looked
+// at again at once, since its client is about to ask for more.
+func TestWhoIsAnsweredNeedNotRing(t *testing.T) {
+	p := newPair(t, Geometry{Slots: 4})
+	set := NewSessions()
+	set.Add(p.session)
+	first, err := p.client.Start(t.Context(), &Words{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, ok := p.session.Next()
+	if !ok {
+		t.Fatal("no request")
+	}
+	for turn := uint64(1); set.Cool(turn, 1) > 0; turn++ {
+		if turn > idleTurnsMax {
+			t.Fatal("a session that waits for a device does not sleep")
+		}
+	}
+	rung := p.listen()
+	rung()
+	p.session.Reply(r.Slot, &r.Words)
+	if err := first.Wait(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.client.Start(t.Context(), &Words{}); err != nil {
+		t.Fatal(err)
+	}
+	if rung() {
+		t.Error("the doorbell was rung, which a server that does not sleep hears late")
+	}
+	if len(set.Active()) != 1 {
+		t.Error("the session is not looked at")
+	}
+	if _, ok := p.session.Next(); !ok {
+		t.Error("the second request is not found")
+	}
+}

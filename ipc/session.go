@@ -226,6 +226,9 @@ func (s *Session) Reply(slot int, w *Words) {
 	if s.err != nil {
 		return
 	}
+	if s.look == asleep {
+		s.set.Wake(s) // whoever has a reply asks again, and need not ring
+	}
 	off := s.g.record(slot)
 	s.server.putWords(off, w)
 	s.server.publish(off, s.taken[slot])
