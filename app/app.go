@@ -27,7 +27,6 @@ import (
 
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
-	"github.com/quintet-os/quintet/supervisor"
 )
 
 // App is a connection to a running system. All methods may be called from any
@@ -78,7 +77,7 @@ func WithConnection(c *broker.Conn) Option { return func(o *options) { o.conn = 
 // *broker.Refused if it does not admit this program (another version of the
 // protocol, too many applications), and with the context's error.
 func Connect(ctx context.Context, opts ...Option) (*App, error) {
-	o := options{socket: os.Getenv(supervisor.SocketVariable), name: filepath.Base(os.Args[0]), domain: os.Getenv(supervisor.DomainVariable)}
+	o := options{socket: os.Getenv(broker.SocketVariable), name: filepath.Base(os.Args[0]), domain: os.Getenv(broker.DomainVariable)}
 	for _, each := range opts {
 		each(&o)
 	}
@@ -90,7 +89,7 @@ func Connect(ctx context.Context, opts ...Option) (*App, error) {
 	} else {
 		connect := broker.NewClient
 		if o.socket == "" {
-			connect, o.socket = broker.NewOwnClient, supervisor.SocketPath(supervisor.DefaultStateDir())
+			connect, o.socket = broker.NewOwnClient, broker.SocketPath(broker.DefaultStateDir())
 		}
 		a.broker, err = connect(ctx, o.socket, hello, a.told)
 	}

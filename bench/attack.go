@@ -96,7 +96,7 @@ func (s *store) victim(ctx context.Context, attack string) (result Result, err e
 		return result, err
 	}
 	defer func() { err = errors.Join(err, running.stop()) }()
-	t := task{Duration: s.Duration, Callers: 1, Socket: supervisor.SocketPath(running.dir), Work: attack}
+	t := task{Duration: s.Duration, Callers: 1, Socket: broker.SocketPath(running.dir), Work: attack}
 	if attack != "" {
 		hostile, err := startSide(ctx, "storage-attacker", t, anyCPU)
 		if err != nil {

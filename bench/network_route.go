@@ -11,8 +11,8 @@ import (
 	"strings"
 
 	"github.com/quintet-os/quintet/internal/netns"
+	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/network"
-	"github.com/quintet-os/quintet/supervisor"
 )
 
 // trafficPair is a way to connect two programs. It starts whatever is between
@@ -85,7 +85,7 @@ func openServer(ctx context.Context, programs int) (*trafficRoute, error) {
 	return route, nil
 }
 
-func (r *trafficRoute) socket() string { return supervisor.SocketPath(r.running.dir) }
+func (r *trafficRoute) socket() string { return broker.SocketPath(r.running.dir) }
 
 // vethPair is the kernel's TCP over a cable between two namespaces.
 func vethPair() *trafficPair {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/quintet-os/quintet/app"
-	"github.com/quintet-os/quintet/supervisor"
+	"github.com/quintet-os/quintet/ipc/broker"
 )
 
 const (
@@ -114,7 +114,7 @@ func (s *store) volume(ctx context.Context, write bool, depth int) (result Resul
 	err = s.during(ctx, func(running *system) error {
 		ctx, cancel := context.WithTimeout(ctx, s.Duration+sideGrace)
 		defer cancel()
-		side, err := startSide(ctx, "volume", task{Duration: s.Duration, Callers: depth, Write: write, Socket: supervisor.SocketPath(running.dir)}, anyCPU)
+		side, err := startSide(ctx, "volume", task{Duration: s.Duration, Callers: depth, Write: write, Socket: broker.SocketPath(running.dir)}, anyCPU)
 		if err != nil {
 			return err
 		}

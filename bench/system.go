@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quintet-os/quintet/app"
+	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/supervisor"
 )
 
@@ -116,7 +117,7 @@ func (s *system) processes(state supervisor.ServerState) map[string]int {
 }
 
 func (s *system) connect(ctx context.Context) (*app.App, error) {
-	return app.Connect(ctx, app.WithSocket(supervisor.SocketPath(s.dir)), app.WithName("bench"))
+	return app.Connect(ctx, app.WithSocket(broker.SocketPath(s.dir)), app.WithName("bench"))
 }
 
 // stop ends the system as Ctrl-C would.

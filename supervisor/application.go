@@ -240,7 +240,7 @@ func (a *application) hello(ref uint64, h *broker.Hello) error {
 	if h.Domain != "" {
 		d := a.sup.tokens[h.Domain]
 		if d == nil {
-			return broker.Refuse(broker.CodeMalformed, "%s names no running domain; start the program with `quintet run`", DomainVariable)
+			return broker.Refuse(broker.CodeMalformed, "%s names no running domain; start the program with `quintet run`", broker.DomainVariable)
 		}
 		a.name, a.domain = d.name, d.name
 	}

@@ -35,7 +35,7 @@ type Killed struct {
 	PID int `json:"pid"`
 }
 
-// Domain answers VerbDomain: the token for DomainVariable, and how the topology
+// Domain answers VerbDomain: the token for broker.DomainVariable, and how the topology
 // says the application is started, if it does.
 type Domain struct {
 	Token       string            `json:"token"`

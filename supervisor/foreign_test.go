@@ -79,7 +79,7 @@ func closingHoldsUpNobody(t *testing.T, make func() int) {
 		&broker.Grant{Session: 1, Bytes: 4096},
 		&broker.Capturing{Network: "none"},
 	} {
-		bad, err := broker.Dial(SocketPath(s.state.path))
+		bad, err := broker.Dial(broker.SocketPath(s.state.path))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +124,7 @@ func giveAway(fd int) { go unix.CloseAll([]int{fd}) }
 // admitted is closed at once.
 func TestDescriptorsBeforeTheGreeting(t *testing.T) {
 	s := start(t)
-	conn, err := broker.Dial(SocketPath(s.state.path))
+	conn, err := broker.Dial(broker.SocketPath(s.state.path))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestDescriptorsBeforeTheGreeting(t *testing.T) {
 // TestAnAnswerThatIsTooLong: the question is answered all the same.
 func TestAnAnswerThatIsTooLong(t *testing.T) {
 	s := start(t)
-	conn, err := broker.Dial(SocketPath(s.state.path))
+	conn, err := broker.Dial(broker.SocketPath(s.state.path))
 	if err != nil {
 		t.Fatal(err)
 	}

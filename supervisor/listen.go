@@ -18,7 +18,7 @@ import (
 // listen makes the control socket. One that a killed supervisor left is removed:
 // the lock says that its owner is gone.
 func (s *Supervisor) listen() error {
-	path := SocketPath(s.state.path)
+	path := broker.SocketPath(s.state.path)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the socket of an earlier supervisor: %w", err)
 	}

@@ -43,7 +43,7 @@ func TestWantOfDescriptors(t *testing.T) {
 	if err := unix.SetLimits(unix.LimitDescriptors, uint64(next)+1, hard); err != nil {
 		t.Fatal(err)
 	}
-	conn, dialErr := broker.Dial(SocketPath(s.state.path))
+	conn, dialErr := broker.Dial(broker.SocketPath(s.state.path))
 	refused := ""
 	for limit := time.After(patience); dialErr == nil && !strings.Contains(refused, "too many open files"); {
 		select {

@@ -74,7 +74,7 @@ func TestDescriptorsAreCounted(t *testing.T) {
 	if _, err := openSession(t, c); !errors.Is(err, errLimit) {
 		t.Errorf("a session: %v", err)
 	}
-	if _, err := broker.NewClient(t.Context(), SocketPath(s.state.path), broker.Hello{Name: "test"}, nil); !errors.Is(err, errLimit) {
+	if _, err := broker.NewClient(t.Context(), broker.SocketPath(s.state.path), broker.Hello{Name: "test"}, nil); !errors.Is(err, errLimit) {
 		t.Errorf("an application: %v", err)
 	}
 	set(most)
@@ -180,7 +180,7 @@ func TestSilentConnection(t *testing.T) {
 	s.helloMax = time.Second
 	s.mu.Unlock()
 	greeted := connect(t, s) // its deadline would come first
-	conn, err := broker.Dial(SocketPath(s.state.path))
+	conn, err := broker.Dial(broker.SocketPath(s.state.path))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/quintet-os/quintet/internal/unix"
+	"github.com/quintet-os/quintet/ipc/broker"
 )
 
 // ErrBusy: another supervisor has the state directory, or another process a
@@ -19,32 +20,7 @@ var ErrBusy = errors.New("in use")
 // ErrUnsafe: a state directory is in the hands of others.
 var ErrUnsafe = errors.New("not safe")
 
-const (
-	lockName   = "lock"
-	socketName = "supervisor.sock"
-)
-
-// SocketVariable is the environment variable that names the supervisor's socket.
-const SocketVariable = "QUINTET_SOCKET"
-
-// DomainVariable carries the token by which `quintet run` names an application.
-const DomainVariable = "QUINTET_DOMAIN"
-
-// DefaultStateDir is /run/quintet for root and $XDG_RUNTIME_DIR/quintet for
-// others. Without that variable it is a directory of the user's own in the
-// directory for temporary files.
-func DefaultStateDir() string {
-	if os.Geteuid() == 0 {
-		return "/run/quintet"
-	}
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "quintet")
-	}
-	return filepath.Join(os.TempDir(), "quintet-"+strconv.Itoa(os.Geteuid()))
-}
-
-// SocketPath is the control socket of a state directory.
-func SocketPath(dir string) string { return filepath.Join(dir, socketName) }
+const lockName = "lock"
 
 // MakeStateDir creates the directory if need be. One in which anybody but this user
 // and root could put something, or that is a link, is refused with ErrUnsafe: whoever
@@ -111,7 +87,7 @@ func holdStateDir(path string) (*stateDir, error) {
 // release removes the socket and gives the directory up. The lock's file stays:
 // removing it would race with the next supervisor.
 func (d *stateDir) release() error {
-	err := os.Remove(SocketPath(d.path))
+	err := os.Remove(broker.SocketPath(d.path))
 	if errors.Is(err, os.ErrNotExist) {
 		err = nil
 	}

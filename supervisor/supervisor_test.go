@@ -102,7 +102,7 @@ func wait(t testing.TB, s *Supervisor) {
 
 func connect(t *testing.T, s *Supervisor) *broker.Client {
 	t.Helper()
-	c, err := broker.NewClient(t.Context(), SocketPath(s.state.path), broker.Hello{Name: "test"}, nil)
+	c, err := broker.NewClient(t.Context(), broker.SocketPath(s.state.path), broker.Hello{Name: "test"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestStrangeMessages(t *testing.T) {
 		"a long name":    func(c *broker.Conn) error { return c.Send(1, &broker.Hello{Name: string(make([]byte, 100))}) },
 		"a forged token": func(c *broker.Conn) error { return c.Send(1, &broker.Hello{Name: "x", Domain: "forged"}) },
 	} {
-		conn, err := broker.Dial(SocketPath(s.state.path))
+		conn, err := broker.Dial(broker.SocketPath(s.state.path))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -64,7 +64,7 @@ func (w *walk) stranger(i int) *stranger {
 	if w.strangers[i] != nil {
 		return w.strangers[i]
 	}
-	conn, err := broker.Dial(SocketPath(w.s.state.path))
+	conn, err := broker.Dial(broker.SocketPath(w.s.state.path))
 	if err != nil {
 		w.t.Fatal(err)
 	}

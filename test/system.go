@@ -139,7 +139,7 @@ func (s *System) Down() {
 }
 
 // Socket is the supervisor's socket.
-func (s *System) Socket() string { return supervisor.SocketPath(s.Dir) }
+func (s *System) Socket() string { return broker.SocketPath(s.Dir) }
 
 // Broker connects to the supervisor.
 func (s *System) Broker() (*broker.Client, error) {

@@ -167,16 +167,16 @@ func (s *settings) dir() string {
 	if s.stateDir != "" {
 		return s.stateDir
 	}
-	return supervisor.DefaultStateDir()
+	return broker.DefaultStateDir()
 }
 
 // socket is the supervisor's socket. An explicit --state goes before the
 // environment.
 func (s *settings) socket() string {
-	if path := os.Getenv(supervisor.SocketVariable); path != "" && s.stateDir == "" {
+	if path := os.Getenv(broker.SocketVariable); path != "" && s.stateDir == "" {
 		return path
 	}
-	return supervisor.SocketPath(s.dir())
+	return broker.SocketPath(s.dir())
 }
 
 // connect connects to the running supervisor.
@@ -186,7 +186,7 @@ func (s *settings) connect(ctx context.Context) (*broker.Client, error) {
 
 // own tells whether nobody has named the socket, so that whoever listens there has to
 // be this user or root.
-func (s *settings) own() bool { return s.stateDir == "" && os.Getenv(supervisor.SocketVariable) == "" }
+func (s *settings) own() bool { return s.stateDir == "" && os.Getenv(broker.SocketVariable) == "" }
 
 func connect(ctx context.Context, socket string, own bool) (*broker.Client, error) {
 	connect := broker.NewClient

@@ -102,7 +102,7 @@ func prepare(socket string, domain *supervisor.Domain, args []string) *exec.Cmd 
 		program.Env = append(program.Env, name+"="+value)
 	}
 	program.Env = append(program.Env,
-		supervisor.SocketVariable+"="+socket, supervisor.DomainVariable+"="+domain.Token)
+		broker.SocketVariable+"="+socket, broker.DomainVariable+"="+domain.Token)
 	return program
 }
 

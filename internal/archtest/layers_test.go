@@ -86,6 +86,9 @@ func forbidden(importer, imported string) string {
 	if from == to {
 		return sameTop(from, fromRest, toRest)
 	}
+	if from == "app" && (to == "supervisor" || to == "sandbox") {
+		return "what programs import links nothing that runs servers"
+	}
 	if layer[from] > below {
 		return ""
 	}
@@ -142,7 +145,8 @@ func TestForbidden(t *testing.T) {
 		allowed  bool
 	}{
 		{"cmd/quintet", "app", true},
-		{"app", "supervisor", true},
+		{"app", "supervisor", false},
+		{"app", "network/client", true},
 		{"ipc", "storage", false},
 		{"ipc/broker", "ipc/shm", true},
 		{"mpk", "ipc", false},

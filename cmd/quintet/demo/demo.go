@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/quintet-os/quintet/app"
+	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/supervisor"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
@@ -267,7 +268,7 @@ func (d *demonstration) storm(ctx context.Context, servers []string) error {
 
 // index writes the index of what the writers have written.
 func (d *demonstration) index(ctx context.Context, files []File, end int64) error {
-	connection, err := app.Connect(ctx, app.WithSocket(supervisor.SocketPath(d.dir)), app.WithName("demo-index"))
+	connection, err := app.Connect(ctx, app.WithSocket(broker.SocketPath(d.dir)), app.WithName("demo-index"))
 	if err != nil {
 		return err
 	}

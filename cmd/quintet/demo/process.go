@@ -39,7 +39,7 @@ func (d *demonstration) start(ctx context.Context, role string, p plan) (*proces
 	}
 	proc := &process{name: fmt.Sprintf("%s %d", role, p.Writer), ready: make(chan struct{}), ended: make(chan error, 1)}
 	proc.cmd = exec.CommandContext(ctx, d.Binary, "internal", "demo-"+role)
-	proc.cmd.Env = append(os.Environ(), supervisor.SocketVariable+"="+supervisor.SocketPath(d.dir))
+	proc.cmd.Env = append(os.Environ(), broker.SocketVariable+"="+broker.SocketPath(d.dir))
 	if proc.in, err = proc.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (d *demonstration) show(sup *supervisor.Supervisor, all []*process) {
 
 // connect returns a connection for control.
 func (d *demonstration) connect(ctx context.Context) (*broker.Client, error) {
-	return broker.NewClient(ctx, supervisor.SocketPath(d.dir), broker.Hello{Name: "demo-storm"}, nil)
+	return broker.NewClient(ctx, broker.SocketPath(d.dir), broker.Hello{Name: "demo-storm"}, nil)
 }
 
 // kill kills the active process of a server; false if there is none at the moment.
