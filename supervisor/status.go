@@ -32,11 +32,11 @@ func newStatusSegment(server string) (*statusSegment, error) {
 
 // silence is the time since the heartbeat was seen to move, as precise as the
 // period of the calls.
-func (s *statusSegment) silence() time.Duration {
+func (s *statusSegment) silence(now time.Time) time.Duration {
 	if beat := s.Heartbeat(); beat != s.beat {
-		s.beat, s.beatAt = beat, time.Now()
+		s.beat, s.beatAt = beat, now
 	}
-	return time.Since(s.beatAt)
+	return now.Sub(s.beatAt)
 }
 
 func (s *statusSegment) served() uint64 { return s.Count(broker.CountRequests) }

@@ -158,23 +158,6 @@ func (s *Supervisor) open() error {
 	return nil
 }
 
-func (s *Supervisor) watchBeats(ctx context.Context) {
-	tick := time.NewTicker(watchPeriod)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			s.mu.Lock()
-			for _, each := range s.servers {
-				each.beat(now, s.config.Topology.Supervisor.HeartbeatTimeout)
-			}
-			s.mu.Unlock()
-		}
-	}
-}
-
 // WaitServing waits until every server serves and has a warm standby, and every
 // uplink has its port.
 func (s *Supervisor) WaitServing(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"log/slog"
 	"syscall"
 	"time"
@@ -70,19 +71,47 @@ func (s *server) activeDied(p *process, starved bool) {
 	s.activateAt = time.Now().Add(s.serving.failed())
 }
 
+// watchBeats looks at all servers again and again. Where it has not looked for long, the
+// supervisor was stopped itself, and the servers may have been with it: they get their
+// time once more.
+func (s *Supervisor) watchBeats(ctx context.Context) {
+	tick := time.NewTicker(watchPeriod)
+	defer tick.Stop()
+	hangMax := s.config.Topology.Supervisor.HeartbeatTimeout
+	resumed := time.Now()
+	for last := resumed; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C: // which may have been waiting
+		}
+		s.mu.Lock()
+		now := time.Now()
+		if now.Sub(last) > hangMax/2 {
+			resumed = now
+		}
+		last = now
+		for _, each := range s.servers {
+			each.beat(now, resumed, hangMax)
+		}
+		s.mu.Unlock()
+	}
+}
+
 // beat kills the active process if its heartbeat stands still, and a standby that
 // leaves a message unread or unanswered, for longer than hangMax. The active process may
 // well leave one unanswered: it lets go of a session only when a device, slow as
-// it may be, has. Supervisor.mu is held.
-func (s *server) beat(now time.Time, hangMax time.Duration) {
+// it may be, has. Nobody is silent for longer than the supervisor has watched, since
+// resumed. Supervisor.mu is held.
+func (s *server) beat(now, resumed time.Time, hangMax time.Duration) {
 	for _, p := range s.processes() {
 		var age time.Duration
 		if p == s.active {
-			age = min(s.status.silence(), now.Sub(s.activatedAt))
+			age = min(s.status.silence(now), now.Sub(s.activatedAt))
 		} else {
 			age = p.unanswered(now)
 		}
-		if age > hangMax {
+		if age = min(age, now.Sub(resumed)); age > hangMax {
 			s.kills++
 			p.hung = true
 			slog.Warn("server hangs: killing it", "server", s.config.Name, "pid", p.pid, "silent", age.Round(time.Millisecond))

@@ -1,20 +1,14 @@
 package test
 
 import (
-	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/quintet-os/quintet/app"
 	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/network/link/linktest"
@@ -28,69 +22,6 @@ var (
 	outside    = prefixes("10.77.0.200/24", "fd00:7175:696e::200/64")
 	outsideMAC = net.HardwareAddr{2, 0, 0, 0, 0, 200}
 )
-
-// talk is a connection on which an application and somebody outside say numbers to each
-// other, one after the other, as long as it lasts.
-type talk struct {
-	t      *testing.T
-	rounds atomic.Int64
-	failed chan error
-}
-
-// startTalk has an application talk with an echo in a namespace.
-func startTalk(t *testing.T, n *app.Network, world *netns.Namespace) *talk {
-	t.Helper()
-	l := listenIn(t, world, ":7")
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
-		}
-	}()
-	c, err := n.DialContext(t.Context(), "tcp", netip.AddrPortFrom(outside[0].Addr(), 7).String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	k := &talk{t: t, failed: make(chan error, 1)}
-	go func() { k.failed <- k.run(c) }()
-	k.goesOn()
-	return k
-}
-
-func (k *talk) run(c net.Conn) error {
-	for said, heard := make([]byte, 8), make([]byte, 8); ; k.rounds.Add(1) {
-		binary.BigEndian.PutUint64(said, uint64(k.rounds.Load()))
-		if _, err := c.Write(said); err != nil {
-			return err
-		}
-		if _, err := io.ReadFull(c, heard); err != nil {
-			return err
-		}
-		if string(said) != string(heard) {
-			return fmt.Errorf("%x comes back as %x", said, heard)
-		}
-	}
-}
-
-// goesOn checks that the connection is in use again, or still.
-func (k *talk) goesOn() {
-	k.t.Helper()
-	before := k.rounds.Load()
-	for deadline := time.Now().Add(patience); k.rounds.Load() < before+10; time.Sleep(pollPeriod) {
-		select {
-		case err := <-k.failed:
-			k.t.Fatalf("after %d rounds: %v", k.rounds.Load(), err)
-		default:
-		}
-		if time.Now().After(deadline) {
-			k.t.Fatalf("no more than %d rounds after %v", k.rounds.Load(), patience)
-		}
-	}
-}
 
 // ip runs ip(8) in a namespace.
 func ip(t *testing.T, n *netns.Namespace, args ...string) {
@@ -147,7 +78,7 @@ func TestInterfacesThatComeBack(t *testing.T) {
 			}
 			lay()
 			s := UpIn(t, system, program, fmt.Sprintf(oneUplink, kind+", interface: cable"))
-			k := startTalk(t, s.Network("test", "lan"), world)
+			k := startTalk(t, s.Network("test", "lan"), world, outside[0].Addr())
 
 			ip(t, system, "link", "set", "cable", "down")
 			s.troubled("interface cable is down", true)
@@ -220,7 +151,7 @@ func TestTAPsThatComeBack(t *testing.T) {
 				}
 			}
 			address()
-			k := startTalk(t, s.Network("test", "lan"), system)
+			k := startTalk(t, s.Network("test", "lan"), system, outside[0].Addr())
 
 			ip(t, system, "link", "set", "tap0", "down")
 			s.troubled("interface tap0 is down", true)
