@@ -14,6 +14,7 @@ type Attr struct {
 	Mode          uint16 // type and permissions, as in st_mode
 	Links         uint32 // 1 for a directory with too many subdirectories to count
 	UID, GID      uint32
+	Project       uint32 // 0: none
 	Size          uint64
 	Blocks        uint64 // allocated, in units of 512 bytes
 	Major, Minor  uint32 // of device nodes
@@ -65,7 +66,7 @@ func (f *FS) Stat(ino uint32) (Attr, error) {
 // attr needs i.mu.
 func (f *FS) attr(i *inode) Attr {
 	d := &i.d
-	a := Attr{Ino: i.ino, Generation: d.Generation, Mode: d.Mode, Links: uint32(d.Links), UID: d.UID, GID: d.GID,
+	a := Attr{Ino: i.ino, Generation: d.Generation, Mode: d.Mode, Links: uint32(d.Links), UID: d.UID, GID: d.GID, Project: f.project(i),
 		Size: d.Size, Blocks: f.sectors(d), Flags: d.Flags,
 		Atime: d.Atime.Time(), Mtime: d.Mtime.Time(), Ctime: d.Ctime.Time(), Crtime: d.Crtime.Time()}
 	if d.Has(disk.FlagInlineData) && d.IsRegular() {

@@ -78,8 +78,6 @@ var converted = []struct {
 	{"default ACLs off", "", []string{"tune2fs -o ^acl,^user_xattr"}, ""},
 	{"large_dir", "-b 1024", []string{"tune2fs -O large_dir"}, "large_dir"},
 	{"inline_data", "-I 256 -O inline_data", nil, "inline_data"},
-	{"quota", "", []string{"tune2fs -O quota"}, "quota"},
-	{"project", "-I 256", []string{"tune2fs -O project"}, "project"},
 	{"verity", "", []string{"tune2fs -O verity"}, "verity"},
 	{"mmp", "", []string{"tune2fs -O mmp"}, "mmp"},
 }
@@ -101,39 +99,46 @@ func TestConvertedVolumesBesideTheKernel(t *testing.T) {
 			continue
 		}
 		t.Run(v.name, func(t *testing.T) {
-			const size = 48 << 20
-			filled := ext4test.Mkfs(t, size, append(strings.Fields(v.args), "-N", "4096")...)
-			dir, unmount := ext4test.Mount(t, filled, "")
-			populate(t, dir, 700)
-			shareAttributes(t, dir)
-			unmount()
-			// A namespace of another process may still have the mount: go on with
-			// another file.
-			path := filled + ".changed"
-			succeed(t, "cp", "--sparse=always", filled, path)
-			succeed(t, "e2fsck", "-fy", path) // on which tools insist that change much
-			for _, step := range v.steps {
-				args := strings.Fields(step)
-				if !strings.Contains(step, "IMAGE") {
-					args = append(args, "IMAGE")
-				}
-				for k := range args {
-					args[k] = strings.ReplaceAll(strings.ReplaceAll(args[k], "/", " "), "IMAGE", path)
-				}
-				if step == "resize2fs" {
-					must(t, os.Truncate(path, 2*size))
-				}
-				if out, code := ext4test.Run(t, args[0], args[1:]...); code != 0 && !(args[0] == "e2fsck" && code == 1) {
-					t.Fatalf("%s: status %d: %s", step, code, out)
-				}
-			}
+			path := convertedVolume(t, v.args, v.steps)
 			if v.refused != "" {
 				readsAndRefuses(t, path, v.refused)
 				return
 			}
-			besideTheKernel(t, path, seed, steps)
+			besideTheKernel(t, path, "", seed, steps)
 		})
 	}
+}
+
+// convertedVolume is the path of a volume that the kernel has filled and tools changed.
+func convertedVolume(t *testing.T, args string, steps []string) string {
+	t.Helper()
+	const size = 48 << 20
+	filled := ext4test.Mkfs(t, size, append(strings.Fields(args), "-N", "4096")...)
+	dir, unmount := ext4test.Mount(t, filled, "")
+	populate(t, dir, 700)
+	shareAttributes(t, dir)
+	unmount()
+	// A namespace of another process may still have the mount: go on with
+	// another file.
+	path := filled + ".changed"
+	succeed(t, "cp", "--sparse=always", filled, path)
+	succeed(t, "e2fsck", "-fy", path) // on which tools insist that change much
+	for _, step := range steps {
+		words := strings.Fields(step)
+		if !strings.Contains(step, "IMAGE") {
+			words = append(words, "IMAGE")
+		}
+		for k := range words {
+			words[k] = strings.ReplaceAll(strings.ReplaceAll(words[k], "/", " "), "IMAGE", path)
+		}
+		if step == "resize2fs" {
+			must(t, os.Truncate(path, 2*size))
+		}
+		if out, code := ext4test.Run(t, words[0], words[1:]...); code != 0 && !(words[0] == "e2fsck" && code == 1) {
+			t.Fatalf("%s: status %d: %s", step, code, out)
+		}
+	}
+	return path
 }
 
 // shareAttributes gives files equal attributes, which the kernel keeps in one

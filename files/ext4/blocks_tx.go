@@ -80,14 +80,26 @@ func (t *tx) allocate(goal uint64) (uint64, error) {
 	d := t.op.Decision
 	s := span{n: 1}
 	var err error
-	if t.op.replaying() {
+	switch {
+	case t.forQuota && t.op.replaying() && d.nextQuota < len(d.Quota):
+		s.block = d.Quota[d.nextQuota]
+		d.nextQuota++
+		err = t.f.holdExactly(s)
+	case t.forQuota:
+		// Also in a replay: another operation may have counted the id first.
+		s, err = t.f.reserve(goal, 1)
+		if d != nil && err == nil {
+			d.Quota = append(d.Quota, s.block)
+			d.nextQuota = len(d.Quota)
+		}
+	case t.op.replaying():
 		if d.nextMeta >= len(d.Metadata) {
 			return 0, refuse(KindInvalid, "replay: more blocks are needed than were recorded", 0, "")
 		}
 		s.block = d.Metadata[d.nextMeta]
 		d.nextMeta++
 		err = t.f.holdExactly(s)
-	} else {
+	default:
 		s, err = t.f.reserve(goal, 1)
 		if d != nil && err == nil {
 			d.Metadata = append(d.Metadata, s.block)

@@ -34,7 +34,7 @@ func (r *Report) Clean() bool { return r.Count == 0 }
 // what the next mount would find; a journal too damaged for that is a problem,
 // and what is checked is then the volume as it stands.
 //
-// Not looked at: what quotas count, the contents of the MMP block and of the
+// Not looked at: the contents of the MMP block and of the
 // journal's log, and inodes that are free.
 //
 // Memory: a bit for each block in use and some bytes for each inode.
@@ -56,6 +56,9 @@ func Check(v storage.Volume) (*Report, error) {
 	r := &Report{}
 	_, r.Recovered = f.volume.(*overlay)
 	c := &checker{f: f, r: r, used: map[uint32][]byte{}, bad: map[uint64]bool{}, inodes: map[uint32]*checked{}, shared: map[uint64]*sharedBlock{}}
+	for kind := range c.owned {
+		c.owned[kind] = map[uint32]usage{}
+	}
 	if lost != nil {
 		c.problem("the journal cannot be replayed: %v", lost)
 	}
@@ -84,6 +87,7 @@ type checker struct {
 	bad    map[uint64]bool   // blocks of them that are not to be used
 	inodes map[uint32]*checked
 	shared map[uint64]*sharedBlock
+	owned  [quotaKinds]map[uint32]usage
 }
 
 func (c *checker) problem(format string, args ...any) {
@@ -114,7 +118,7 @@ func isDamage(err error) bool {
 }
 
 func (c *checker) run() error {
-	for _, pass := range []func() error{c.layout, c.journal, c.orphans, c.scanInodes, c.scanDirs, c.connectivity, c.bitmaps} {
+	for _, pass := range []func() error{c.layout, c.journal, c.orphans, c.scanInodes, c.scanDirs, c.connectivity, c.bitmaps, c.quotas} {
 		if err := pass(); err != nil {
 			return err
 		}

@@ -153,6 +153,7 @@ func (c *checker) inode(ino uint32, d *disk.Inode) error {
 	if d.FileACL != 0 {
 		mapped++
 	}
+	c.uses(i, mapped)
 	want := mapped << (f.shift - 9)
 	if got := f.sectors(d); got != want && !d.Has(disk.FlagEAInode) && ino != disk.BadBlocksIno {
 		c.problem("inode %d: counts %d sectors, has %d", ino, got, want)

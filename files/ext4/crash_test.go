@@ -161,6 +161,7 @@ type crashRun struct {
 	touched  map[uint32]int // operation that last changed what is seen of an inode
 	held     []uint32
 	nameless [][]crashFile // after each operation, the files held beyond their last name
+	owners   bool          // operations are of many users
 	syncing  int           // of 24 random operations so many are followed by a sync
 	log      []string
 }
@@ -198,7 +199,11 @@ func newCrashRunOf(t testing.TB, seed uint64, image *crashtest.Image, cache int6
 
 func (r *crashRun) op() *ext4.Op {
 	r.now = r.now.Add(time.Second)
-	return &ext4.Op{Now: r.now, UID: 1000, GID: 1000, Privileged: true}
+	op := &ext4.Op{Now: r.now, UID: 1000, GID: 1000, Privileged: true}
+	if r.owners {
+		op.UID, op.GID = quotaID(r.rng), quotaID(r.rng)
+	}
+	return op
 }
 
 // record notes the tree after an operation.

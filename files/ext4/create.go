@@ -106,7 +106,11 @@ func (f *FS) Symlink(op *Op, dir uint32, name, target string) (Attr, error) {
 	if len(target) >= f.bs {
 		return Attr{}, refuse(KindNameTooLong, "symlink", dir, name)
 	}
-	return f.make(op, "symlink", dir, name, disk.ModeSymlink|0o777, 1, func(t *tx, i *inode) error {
+	blocks := 0
+	if len(target) >= len(disk.Inode{}.Block) {
+		blocks = 1
+	}
+	return f.make(op, "symlink", dir, name, disk.ModeSymlink|0o777, blocks, func(t *tx, i *inode) error {
 		if len(target) < len(i.d.Block) {
 			copy(i.d.Block[:], target)
 			i.d.Size = uint64(len(target))
@@ -169,13 +173,29 @@ func (f *FS) make(op *Op, what string, dir uint32, name string, mode uint16, blo
 	if len(inBlock) > 0 {
 		blocks++
 	}
-	t, i, err := f.beginNew(op, d, heritage.mode, claimName+blocks)
+	ids := f.heirOf(op, d)
+	promise, err := f.promise(op, ids, usage{int64(blocks) << f.shift, 1})
+	if err != nil {
+		return Attr{}, err
+	}
+	defer promise.release()
+	grown, err := f.promiseName(op, d, name)
+	if err != nil {
+		return Attr{}, err
+	}
+	defer grown.release()
+	fresh, err := f.newIDs(ids)
+	if err != nil {
+		return Attr{}, err
+	}
+	t, i, err := f.beginNew(op, d, heritage.mode, fresh, claimName+blocks)
 	if t == nil {
 		return Attr{}, err
 	}
 	if i != nil {
 		defer func() { i.mu.Unlock(); f.put(i) }()
 	}
+	t.promise = promise
 	if err == nil {
 		err = func() error {
 			if err := init(t, i); err != nil {
@@ -207,11 +227,12 @@ func (f *FS) make(op *Op, what string, dir uint32, name string, mode uint16, blo
 
 // beginNew starts the transaction that makes an inode in directory d. When every free
 // inode waits for the commit that frees it, that is done first. Without a transaction
-// nothing has been changed; with one, an error is for its end.
-func (f *FS) beginNew(op *Op, d *inode, mode uint16, blocks int) (*tx, *inode, error) {
+// nothing has been changed; with one, an error is for its end. fresh is the number of ids
+// not counted before.
+func (f *FS) beginNew(op *Op, d *inode, mode uint16, fresh, blocks int) (*tx, *inode, error) {
 	for again := false; ; again = true {
 		op.rewind()
-		t, err := f.begin(op, creditsName+2*creditsInode+creditsXattrs, blocks)
+		t, err := f.begin(op, creditsName+2*creditsInode+creditsXattrs+fresh*creditsNewID, blocks+fresh*f.claimNewID())
 		if err != nil {
 			return nil, nil, err
 		}
@@ -253,6 +274,8 @@ func (f *FS) Link(op *Op, ino, dir uint32, name string) error {
 		return err
 	}
 	switch {
+	case !f.sameProject(d, i):
+		return refuse(KindCrossProject, "link", ino, name)
 	case i.d.IsDir() || i.d.Flags&(disk.FlagImmutable|disk.FlagAppend) != 0:
 		return refuse(KindPermission, "link", ino, name)
 	case i.d.Links == 0:
@@ -260,11 +283,17 @@ func (f *FS) Link(op *Op, ino, dir uint32, name string) error {
 	case i.d.Links >= disk.LinksMax:
 		return refuse(KindTooManyLinks, "link", ino, name)
 	}
+	grown, err := f.promiseName(op, d, name)
+	if err != nil {
+		return err
+	}
+	defer grown.release()
 	op.rewind()
 	t, err := f.begin(op, creditsName+2*creditsInode, claimName)
 	if err != nil {
 		return err
 	}
+	t.promise = grown
 	return t.end(func() error {
 		if err := t.addName(d, name, ino, disk.DirType(i.d.Mode)); err != nil {
 			return err

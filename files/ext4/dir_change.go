@@ -139,7 +139,7 @@ func (t *tx) appendDirBlock(d *inode, kind uint64) (*buffer.Buffer, uint32, erro
 	if err := t.mapRun(d, n, 1, block); err != nil {
 		return nil, 0, err
 	}
-	f.addBlocks(d, 1)
+	t.addBlocks(d, 1)
 	d.d.Size += uint64(f.bs)
 	b, err := t.create(block)
 	if err != nil {

@@ -15,7 +15,7 @@
 // the whole file system on the read path; an operation holds the locks of the
 // inodes it works on. Lock order: renameMu; inodes, in the order of their
 // numbers; a handle of the journal; then, within it, the lock of an attribute
-// block, and each for a moment a group, the superblock, the orphan list, the shard of the inode cache, the
+// block, a quota file and its inode, and each for a moment a group, the superblock, the orphan list, the shard of the inode cache, the
 // buffer cache. Whoever holds a handle waits for no inode.
 //
 // Memory: blocks, inodes and names share one bound, Options.CacheBytes. What is
@@ -26,6 +26,6 @@
 // the inode on the orphan list in between. New blocks become part of a file
 // after their data is in place. Blocks and inodes that were freed are given out again only
 // once the transaction that freed them has committed. The counts of free blocks
-// and inodes agree with the groups in every transaction. A volume without a journal has
+// and inodes agree with the groups in every transaction, and so does what quotas count. A volume without a journal has
 // none of this but that what was synced is there: see unlogged.
 package ext4

@@ -31,6 +31,8 @@ const (
 	KindNotSupported                 // not on this kind of file (EOPNOTSUPP)
 	KindNoOffset                     // no data or hole beyond the offset (ENXIO)
 	KindClosed                       // the file system was closed
+	KindQuota                        // beyond what a user, group or project may use (EDQUOT)
+	KindCrossProject                 // the directory takes nothing of another project (EXDEV)
 )
 
 var kindNames = [...]string{
@@ -40,6 +42,7 @@ var kindNames = [...]string{
 	KindTooBig: "file too large", KindNoData: "no such attribute", KindRange: "attribute does not fit",
 	KindLoop: "too many symbolic links", KindStale: "stale inode", KindPermission: "operation not permitted",
 	KindNotSupported: "not supported on this file", KindNoOffset: "no data or hole beyond the offset", KindClosed: "file system is closed",
+	KindQuota: "quota exceeded", KindCrossProject: "directory of another project",
 }
 
 func (k Kind) String() string {

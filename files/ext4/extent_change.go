@@ -120,7 +120,7 @@ const creditsCut = 2*disk.ExtentsDepth + creditsInode + 4
 func (t *tx) removeExtents(i *inode, from uint32, to uint64) (next uint64, err error) {
 	at := uint64(from)
 	for at < to {
-		if t.h.Credits() < creditsCut && t.changed {
+		if t.credits() < creditsCut && t.changed {
 			return at, nil
 		}
 		var p extentPath
@@ -154,7 +154,7 @@ func (t *tx) removeExtents(i *inode, from uint32, to uint64) (next uint64, err e
 		if err := t.free(x.Physical+lo-uint64(x.Logical), n, i.d.IsDir() || i.d.IsSymlink()); err != nil {
 			return at, err
 		}
-		t.f.addBlocks(i, -int64(n))
+		t.addBlocks(i, -int64(n))
 		at = hi
 	}
 	return to, nil
@@ -215,7 +215,7 @@ func (t *tx) removeEntry(i *inode, p *extentPath) error {
 		if err := t.free(l.buf.Block(), 1, true); err != nil {
 			return err
 		}
-		t.f.addBlocks(i, -1)
+		t.addBlocks(i, -1)
 	}
 }
 
@@ -247,7 +247,7 @@ func (t *tx) flatten(i *inode) error {
 		if err := t.free(block, 1, true); err != nil {
 			return err
 		}
-		t.f.addBlocks(i, -1)
+		t.addBlocks(i, -1)
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ func (t *tx) newNode(i *inode, depth int) (*buffer.Buffer, error) {
 	}
 	disk.InitExtentNode(b.Data, depth, false)
 	b.SetVerified(i.key(keyExtent + uint64(depth)))
-	t.f.addBlocks(i, 1)
+	t.addBlocks(i, 1)
 	return b, nil
 }
 

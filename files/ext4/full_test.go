@@ -178,7 +178,7 @@ func TestUnknownFeaturesAreNamed(t *testing.T) {
 		{"compat", func(s *disk.Superblock) { s.FeatureCompat |= 1 << 30 }, true, true},
 		{"FEATURE_R30", func(s *disk.Superblock) { s.FeatureROCompat |= 1 << 30 }, true, false},
 		{"FEATURE_I30", func(s *disk.Superblock) { s.FeatureIncompat |= 1 << 30 }, false, false},
-		{"quota", func(s *disk.Superblock) { s.FeatureROCompat |= disk.ROCompatQuota }, true, false},
+		{"verity", func(s *disk.Superblock) { s.FeatureROCompat |= disk.ROCompatVerity }, true, false},
 		{"bigalloc", func(s *disk.Superblock) { s.FeatureROCompat |= disk.ROCompatBigalloc }, false, false},
 		{"encrypt", func(s *disk.Superblock) { s.FeatureIncompat |= disk.IncompatEncrypt }, false, false},
 	} {

@@ -138,7 +138,7 @@ func (t *tx) followPointer(i *inode, holder *buffer.Buffer, where []byte, goal u
 		}
 	}
 	le.PutUint32(where, uint32(block))
-	t.f.addBlocks(i, 1)
+	t.addBlocks(i, 1)
 	return b, nil
 }
 
@@ -150,7 +150,7 @@ func (t *tx) removeBlocks(i *inode, from uint32, to uint64) (next uint64, err er
 		return t.removeExtents(i, from, to)
 	}
 	for at := uint64(from); at < to; {
-		if t.h.Credits() < creditsCut && t.changed {
+		if t.credits() < creditsCut && t.changed {
 			return at, nil
 		}
 		m, err := t.f.mapIndirect(i, uint32(at))
@@ -192,7 +192,7 @@ func (t *tx) cutPointers(i *inode, m mapping) error {
 	if err := t.free(m.Physical, m.Len, i.d.IsDir() || i.d.IsSymlink()); err != nil {
 		return err
 	}
-	f.addBlocks(i, -int64(m.Len))
+	t.addBlocks(i, -int64(m.Len))
 	n := m.Len // pointers to be cleared
 	for l := r.levels - 1; l >= 0; l, n = l-1, 1 {
 		b := path[l]
@@ -206,7 +206,7 @@ func (t *tx) cutPointers(i *inode, m mapping) error {
 		if err := t.free(b.Block(), 1, true); err != nil {
 			return err
 		}
-		f.addBlocks(i, -1)
+		t.addBlocks(i, -1)
 	}
 	clear(i.d.Block[4*r.slot : 4*(r.slot+int(n))])
 	return nil

@@ -82,12 +82,12 @@ func (t *tx) newInode(parent *inode, mode uint16) (*inode, error) {
 	i.d = disk.Inode{Mode: mode, UID: t.op.UID, GID: t.op.GID, Links: 1, Generation: generation,
 		Flags: disk.InheritedFlags(mode, parent.d.Flags), Atime: t.now, Mtime: t.now, Ctime: t.now, Crtime: t.now}
 	i.d.ExtraIsize = f.extraIsize()
-	if parent.d.Mode&0o2000 != 0 {
-		i.d.GID = parent.d.GID
-		if mode&disk.ModeType == disk.ModeDir {
-			i.d.Mode |= 0o2000
-		}
+	ids := f.heirOf(t.op, parent)
+	i.d.GID, i.d.ProjectID = ids[GroupQuota], ids[ProjectQuota]
+	if parent.d.Mode&0o2000 != 0 && mode&disk.ModeType == disk.ModeDir {
+		i.d.Mode |= 0o2000
 	}
+	t.count(i, 0, 1)
 	i.noCapabilities = true
 	i.state.Store(inodeReady)
 	i.mu.Lock()
@@ -247,6 +247,7 @@ func (t *tx) freeInode(i *inode) error {
 	g.freed[at>>3] |= 1 << (at & 7)
 	g.freedCount++
 	t.h.OnCommit(func() { g.reuse(at) })
+	t.count(i, 0, -1)
 	i.d.Links, i.d.Size, i.d.FileACL = 0, 0, 0
 	i.d.Dtime = uint32(max(1, t.now.Sec))
 	if err := t.writeInode(i); err != nil {

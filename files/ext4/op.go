@@ -35,8 +35,10 @@ type Decision struct {
 	Generation uint32
 	Blocks     []Run // of data, in the order of the file
 	Metadata   []uint64
-	next       int // Blocks and
-	nextMeta   int // Metadata already taken by a replay
+	Quota      []uint64 // of metadata too, of quota files
+	next       int      // Blocks and
+	nextMeta   int      // Metadata and
+	nextQuota  int      // Quota already taken by a replay
 }
 
 // Run is a stretch of blocks of the volume.
@@ -72,7 +74,7 @@ func (o *Op) rewind() {
 		return
 	}
 	if o.Replay {
-		d.next, d.nextMeta, d.Transactions = 0, 0, nil
+		d.next, d.nextMeta, d.nextQuota, d.Transactions = 0, 0, 0, nil
 	} else {
 		*d = Decision{}
 	}

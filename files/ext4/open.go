@@ -71,6 +71,9 @@ func Open(v storage.Volume, o Options) (*FS, error) {
 			return nil, err
 		}
 	}
+	if err := f.openQuotas(o.EnforceQuotas); err != nil {
+		return nil, err
+	}
 	if err := f.start(o, replayed); err != nil {
 		return nil, err
 	}

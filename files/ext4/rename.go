@@ -71,11 +71,17 @@ func (f *FS) Rename(op *Op, oldDir uint32, oldName string, newDir uint32, newNam
 	if err := r.check(); err != nil {
 		return err
 	}
+	grown, err := r.promise(op)
+	if err != nil {
+		return err
+	}
+	defer grown.release()
 	op.rewind()
 	t, err := f.begin(op, 2*creditsName+creditsRemove+4*creditsInode, 2*claimName)
 	if err != nil {
 		return err
 	}
+	t.promise = grown
 	return t.end(r.apply(t))
 }
 
@@ -265,18 +271,28 @@ func (r *renaming) check() error {
 		return refuse(KindPermission, "rename", r.oldDir.ino, r.oldName)
 	}
 	switch {
+	case r.dst != nil && !exchange && r.src.d.IsDir() && !r.dst.d.IsDir():
+		return refuse(KindNotDir, "rename", r.newDir.ino, r.newName)
+	case r.dst != nil && !exchange && !r.src.d.IsDir() && r.dst.d.IsDir():
+		return refuse(KindIsDir, "rename", r.newDir.ino, r.newName)
+	case !f.sameProject(r.newDir, r.src), exchange && !f.sameProject(r.oldDir, r.dst):
+		return refuse(KindCrossProject, "rename", r.newDir.ino, r.newName)
 	case exchange && r.dst.d.Flags&fixed != 0:
 		return refuse(KindPermission, "rename", r.newDir.ino, r.newName)
 	case exchange:
 		return r.checkLinks()
 	case r.dst == nil:
 		return f.canGrow(r.newDir, "rename", r.newName, r.src.d.IsDir() && r.oldDir != r.newDir)
-	case r.src.d.IsDir() && !r.dst.d.IsDir():
-		return refuse(KindNotDir, "rename", r.newDir.ino, r.newName)
-	case !r.src.d.IsDir() && r.dst.d.IsDir():
-		return refuse(KindIsDir, "rename", r.newDir.ino, r.newName)
 	}
 	return f.canRemove(r.newDir, r.dst, "rename", r.newName, r.dst.d.IsDir())
+}
+
+// promise asks the limits of the new directory for the block that a new name may need.
+func (r *renaming) promise(op *Op) (*promise, error) {
+	if r.dst != nil {
+		return nil, nil
+	}
+	return r.f.promiseName(op, r.newDir, r.newName)
 }
 
 // checkLinks refuses an exchange that gives a directory too many subdirectories.

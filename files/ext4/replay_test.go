@@ -26,17 +26,19 @@ func TestOperationsReplayOntoTheSameBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("extents", func(t *testing.T) { replayOperations(t, before, true) })
-	t.Run("without extents", func(t *testing.T) {
-		before := image.NewMemory(32 << 20)
-		content, err := os.ReadFile(ext4test.Mkfs(t, 32<<20, append(ext3, "-b", "1024")...))
-		if err == nil {
-			err = before.Load(content)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		replayOperations(t, before, false)
-	})
+	for name, args := range map[string][]string{"without extents": ext3, "quotas": {"-O", "quota,project"}} {
+		t.Run(name, func(t *testing.T) {
+			before := image.NewMemory(32 << 20)
+			content, err := os.ReadFile(ext4test.Mkfs(t, 32<<20, append(args, "-b", "1024")...))
+			if err == nil {
+				err = before.Load(content)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			replayOperations(t, before, name == "quotas")
+		})
+	}
 }
 
 func replayOperations(t *testing.T, before *image.Memory, extents bool) {
@@ -88,6 +90,9 @@ func replayOperations(t *testing.T, before *image.Memory, extents bool) {
 			return err
 		})
 		switch i % 5 {
+		case 0:
+			uid := uint32(i * i * 1000)
+			run(func(f *ext4.FS, op *ext4.Op) error { return f.Setattr(op, inos[name], ext4.SetAttr{UID: &uid}) })
 		case 1:
 			run(func(f *ext4.FS, op *ext4.Op) error { return f.Unlink(op, dir, name) })
 		case 2:
@@ -119,7 +124,7 @@ func replayOperations(t *testing.T, before *image.Memory, extents bool) {
 		if err := l.do(g, &op); err != nil {
 			t.Fatalf("operation %d of %d: %v", k, len(log), err)
 		}
-		if got := *op.Decision; got.Ino != recorded.Ino || !reflect.DeepEqual(got.Blocks, recorded.Blocks) || !reflect.DeepEqual(got.Metadata, recorded.Metadata) {
+		if got := *op.Decision; got.Ino != recorded.Ino || !reflect.DeepEqual(got.Blocks, recorded.Blocks) || !reflect.DeepEqual(got.Metadata, recorded.Metadata) || !reflect.DeepEqual(got.Quota, recorded.Quota) {
 			t.Fatalf("operation %d decided %+v, before %+v", k, got, recorded)
 		}
 	}

@@ -12,7 +12,8 @@ type SetAttr struct {
 	UID, GID     *uint32 // other than a directory loses the rights that it lent, but for what Mode says
 	Atime, Mtime *time.Time
 	Size         *int64
-	Flags        *uint32 // immutable and append-only
+	Flags        *uint32 // immutable, append-only, and of directories that they pass on their project
+	Project      *uint32 // KindNotSupported without the feature, or in inodes without room for it
 }
 
 // Setattr changes attributes of an inode.
@@ -27,21 +28,29 @@ func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
 		return err
 	}
 	defer unlock()
-	const settable = disk.FlagImmutable | disk.FlagAppend
-	owned := a.Mode != nil || a.UID != nil || a.GID != nil
+	settable := uint32(disk.FlagImmutable | disk.FlagAppend)
+	if i.d.IsDir() {
+		settable |= disk.FlagProject
+	}
+	owned := a.Mode != nil || a.UID != nil || a.GID != nil || a.Project != nil
 	if i.d.Has(disk.FlagImmutable) && a.Flags == nil || i.d.Has(disk.FlagAppend) && owned {
 		return refuse(KindPermission, "setattr", ino, "")
 	}
+	ids, extra, err := f.newOwners(i, a)
+	if err != nil {
+		return err
+	}
 	var inInode, inBlock []disk.Xattr
-	changed := false
+	changed := extra != i.d.ExtraIsize
 	chown := (a.UID != nil || a.GID != nil) && !i.d.IsDir()
-	if a.Mode != nil || chown {
+	if a.Mode != nil || chown || changed {
 		all, err := f.allXattrs(i)
 		if err != nil {
 			return err
 		}
 		if chown {
-			all, changed = withoutCapabilities(all)
+			kept, found := withoutCapabilities(all)
+			all, changed = kept, changed || found
 		}
 		if a.Mode != nil {
 			acl, err := chmodded(i, all, *a.Mode)
@@ -50,15 +59,25 @@ func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
 			}
 			changed = changed || acl
 		}
-		inInode, inBlock, _ = f.placeXattrs(i.d.ExtraIsize, all) // they are no larger than before
+		var ok bool
+		if inInode, inBlock, ok = f.placeXattrs(extra, all); !ok { // else they are no larger than before
+			return refuse(KindNotSupported, "setattr: the project has no room beside the attributes of", ino, "")
+		}
 	}
 	if a.Size == nil { // else truncating has begun the decision
 		op.rewind()
 	}
-	t, err := f.begin(op, creditsInode+creditsXattrs, 1)
+	promise, fresh, err := f.promiseMove(op, i, ids)
 	if err != nil {
 		return err
 	}
+	defer promise.release()
+	t, err := f.begin(op, creditsInode+creditsXattrs+fresh*creditsNewID, 1+fresh*f.claimNewID())
+	if err != nil {
+		return err
+	}
+	t.promise = promise
+	t.move(i, ids)
 	d := &i.d
 	if chown {
 		d.Mode = setID(op, i)
@@ -66,11 +85,9 @@ func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
 	if a.Mode != nil {
 		d.Mode = d.Mode&disk.ModeType | *a.Mode&^disk.ModeType
 	}
-	if a.UID != nil {
-		d.UID = *a.UID
-	}
-	if a.GID != nil {
-		d.GID = *a.GID
+	d.UID, d.GID, d.ExtraIsize = ids[UserQuota], ids[GroupQuota], extra
+	if a.Project != nil {
+		d.ProjectID = ids[ProjectQuota]
 	}
 	if a.Atime != nil {
 		d.Atime = disk.TimeOf(*a.Atime)
@@ -90,4 +107,24 @@ func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
 		}
 		return t.writeInode(i)
 	}())
+}
+
+// newOwners are the owners of i after a, and the space its fixed fields take beyond the
+// first 128 bytes then.
+func (f *FS) newOwners(i *inode, a SetAttr) (ids owners, extra uint16, err error) {
+	ids, extra = f.owners(i), i.d.ExtraIsize
+	if a.UID != nil {
+		ids[UserQuota] = *a.UID
+	}
+	if a.GID != nil {
+		ids[GroupQuota] = *a.GID
+	}
+	if a.Project == nil || *a.Project == ids[ProjectQuota] {
+		return ids, extra, nil
+	}
+	if !f.sb.Has(0, 0, disk.ROCompatProject) || f.sb.InodeSize < 128+disk.ProjectExtra {
+		return ids, extra, refuse(KindNotSupported, "setattr: give a project to", i.ino, "")
+	}
+	ids[ProjectQuota] = *a.Project
+	return ids, max(extra, disk.ProjectExtra), nil
 }

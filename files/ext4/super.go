@@ -33,6 +33,9 @@ type Options struct {
 	// KeepOrphans leaves inodes without names alone until ReapOrphans, for
 	// owners that know who still has them open.
 	KeepOrphans bool
+	// EnforceQuotas are the kinds whose limits are enforced, as by the mount options
+	// usrquota, grpquota and prjquota of Linux. What is used is counted regardless.
+	EnforceQuotas []QuotaKind
 	// Now is the time of day; nil means time.Now.
 	Now func() time.Time
 }
@@ -65,6 +68,10 @@ type FS struct {
 
 	superMu sync.Mutex      // guards super
 	super   disk.Superblock // as on the volume; sb is its state when opened
+
+	quotas   [quotaKinds]*quotaFile // nil: not counted
+	counting bool                   // there are quota files
+	limiting bool                   // limits of some are enforced
 
 	freeBlocks  atomic.Int64 // as the groups say
 	freeInodes  atomic.Int64

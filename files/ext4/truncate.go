@@ -205,6 +205,11 @@ func (f *FS) fillHole(op *Op, i *inode, logical, n uint32, to uint64, keepSize b
 		return 0, err
 	}
 	f.dropSpare(i)
+	promise, err := f.promise(op, f.owners(i), usage{space: int64(n) << f.shift})
+	if err != nil {
+		return 0, err
+	}
+	defer promise.release()
 	runs, err := f.holdData(op, i, goal, logical, n)
 	giveBack := func(list []span) {
 		for _, s := range list {
@@ -223,12 +228,13 @@ func (f *FS) fillHole(op *Op, i *inode, logical, n uint32, to uint64, keepSize b
 			giveBack(runs)
 			return 0, err
 		}
+		t.promise = promise
 		err = t.end(func() error {
 			for _, s := range batch {
 				if err := t.use(s); err != nil {
 					return err
 				}
-				f.addBlocks(i, int64(s.n))
+				t.addBlocks(i, int64(s.n))
 				if err := t.insertExtent(i, disk.Extent{Logical: logical + done, Len: s.n, Physical: s.block, Unwritten: true}); err != nil {
 					return err
 				}

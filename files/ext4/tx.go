@@ -13,14 +13,17 @@ import (
 // An operation checks all it can before its first change. An error after that
 // aborts the journal, since half an operation must not be committed.
 type tx struct {
-	f       *FS
-	h       *jbd2.Handle
-	op      *Op
-	now     disk.Time
-	claimed int64 // blocks of metadata it may still allocate
-	freed   []span
-	counts  bool // the free counts have changed
-	changed bool
+	f        *FS
+	h        *jbd2.Handle
+	op       *Op
+	now      disk.Time
+	claimed  int64 // blocks of metadata it may still allocate
+	freed    []span
+	counted  []counted // for quotas, not settled yet
+	promise  *promise  // that what is counted keeps; may be nil
+	counts   bool      // the free counts have changed
+	changed  bool
+	forQuota bool // blocks allocated are a quota file's
 }
 
 // Credits: blocks an operation may change, at most.
@@ -42,7 +45,7 @@ func (f *FS) begin(op *Op, credits, blocks int) (*tx, error) {
 	if err := f.claim(op, int64(blocks)); err != nil {
 		return nil, err
 	}
-	h, err := f.journal.Start(credits)
+	h, err := f.journal.Start(credits + f.quotaCredits())
 	if err != nil {
 		f.available.Add(int64(blocks))
 		return nil, err
@@ -69,8 +72,8 @@ func (f *FS) writable() error {
 // end ends the transaction. An error of the operation that came after a change
 // aborts the journal.
 func (t *tx) end(err error) error {
-	if err == nil && t.counts {
-		err = t.writeCounts()
+	if err == nil {
+		err = t.settleCounts()
 	}
 	if err != nil && t.changed {
 		t.f.journal.Abort(err)
@@ -101,13 +104,11 @@ func (t *tx) settle() {
 // restart ends this part of a long operation, which must be consistent, and
 // begins the next.
 func (t *tx) restart(credits int) error {
-	if t.counts {
-		if err := t.writeCounts(); err != nil {
-			return err
-		}
+	if err := t.settleCounts(); err != nil {
+		return err
 	}
 	t.settle()
-	if err := t.h.Restart(credits); err != nil {
+	if err := t.h.Restart(credits + t.f.quotaCredits()); err != nil {
 		return err
 	}
 	t.op.joined(t.h.Sequence())
@@ -168,6 +169,17 @@ func (f *FS) superBuffer() (*buffer.Buffer, []byte, error) {
 	return b, b.Data[off : off+disk.SuperblockSize], nil
 }
 
+// credits is how many more blocks the operation itself may change.
+func (t *tx) credits() int { return t.h.Credits() - t.f.quotaCredits() }
+
+// settleCounts stores all that is counted of the volume.
+func (t *tx) settleCounts() error {
+	if err := t.settleQuotas(); err != nil || !t.counts {
+		return err
+	}
+	return t.writeCounts()
+}
+
 // writeCounts stores the counts of free blocks and inodes in the superblock, so
 // that they agree with the groups in every transaction.
 func (t *tx) writeCounts() error {
@@ -197,7 +209,9 @@ func (t *tx) writeSuper(change func()) error {
 }
 
 // addBlocks accounts for n file-system blocks more, or fewer.
-func (f *FS) addBlocks(i *inode, n int64) {
+func (t *tx) addBlocks(i *inode, n int64) {
+	f := t.f
+	t.count(i, n<<f.shift, 0)
 	if !i.d.Has(disk.FlagHugeFile) {
 		n <<= f.shift - 9
 	}

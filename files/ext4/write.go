@@ -32,6 +32,7 @@ type Write struct {
 	off, end uint64 // bytes
 	pieces   []piece
 	rights   rights // that the file loses
+	promise  *promise
 	written  uint64 // bytes whose blocks are part of the file
 	unlock   func()
 }
@@ -84,6 +85,10 @@ func (f *FS) PrepareWrite(op *Op, ino uint32, off, length int64) (*Write, error)
 		return nil, err
 	}
 	if w.rights, err = f.rightsAtWrite(op, i); err != nil {
+		unlock()
+		return nil, err
+	}
+	if w.promise, err = f.promise(op, f.owners(i), usage{}); err != nil {
 		unlock()
 		return nil, err
 	}
@@ -153,6 +158,9 @@ func (w *Write) plan() error {
 			if goal, err = f.dataGoal(i, uint32(at)); err != nil {
 				return err
 			}
+		}
+		if err := w.promise.more(w.op, usage{space: int64(m.Len) << f.shift}); err != nil {
+			return err
 		}
 		runs, err := f.holdData(w.op, i, goal, uint32(at), m.Len)
 		for _, s := range runs {

@@ -103,6 +103,7 @@ func (w *Write) Abort() {
 		}
 	}
 	w.pieces = nil
+	w.promise.release()
 	w.unlock()
 }
 
@@ -116,6 +117,7 @@ func (w *Write) Written() int { return int(w.written) }
 func (w *Write) Commit() error {
 	f, i := w.f, w.i
 	defer w.unlock()
+	defer w.promise.release()
 	// What is inserted comes in the order of the file, the size following it, so
 	// that each transaction leaves the file whole.
 	k := 0
@@ -162,6 +164,7 @@ func (w *Write) commit(from, to, changes int) error {
 		}
 		return err
 	}
+	t.promise = w.promise
 	end := w.end
 	for _, p := range w.pieces[from:to] {
 		if err == nil {
@@ -191,7 +194,7 @@ func (w *Write) attach(t *tx, p piece) error {
 		if err := t.use(span{p.Physical, p.Len}); err != nil {
 			return err
 		}
-		w.f.addBlocks(w.i, int64(p.Len))
+		t.addBlocks(w.i, int64(p.Len))
 		return t.mapRun(w.i, p.Logical, p.Len, p.Physical)
 	case p.Unwritten:
 		return t.setWritten(w.i, p.Logical, uint64(p.Logical)+uint64(p.Len))

@@ -77,11 +77,21 @@ func (f *FS) changeXattr(op *Op, what string, ino uint32, name string, value []b
 	if !ok {
 		return refuse(KindRange, what, ino, name)
 	}
+	var more usage
+	if len(b) > 0 && i.d.FileACL == 0 {
+		more.space = int64(f.bs)
+	}
+	promise, err := f.promise(op, f.owners(i), more)
+	if err != nil {
+		return err
+	}
+	defer promise.release()
 	op.rewind()
 	t, err := f.begin(op, creditsInode+creditsExtent, 1)
 	if err != nil {
 		return err
 	}
+	t.promise = promise
 	return t.end(func() error {
 		i.d.Ctime, i.d.Mode, i.noDefault = t.now, acl.mode, false
 		i.noCapabilities = false
@@ -167,7 +177,7 @@ func (t *tx) writeXattrBlock(i *inode, list []disk.Xattr) error {
 	defer b.Release()
 	disk.EncodeXattrBlock(b.Data, f.sb, block, list)
 	i.d.FileACL = block
-	f.addBlocks(i, 1)
+	t.addBlocks(i, 1)
 	return nil
 }
 
@@ -227,6 +237,6 @@ func (t *tx) dropSharedBlock(i *inode, b *buffer.Buffer) error {
 		return err
 	}
 	i.d.FileACL = 0
-	f.addBlocks(i, -1)
+	t.addBlocks(i, -1)
 	return nil
 }

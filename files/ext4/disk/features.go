@@ -85,7 +85,7 @@ const (
 		IncompatFlexBG | IncompatCsumSeed | IncompatLargeDir | IncompatInlineData | IncompatMMP
 	incompatWritable = incompatReadable &^ (IncompatMMP | IncompatInlineData | IncompatLargeDir)
 	roCompatWritable = ROCompatSparseSuper | ROCompatLargeFile | ROCompatHugeFile | ROCompatGdtCsum | ROCompatDirNlink |
-		ROCompatExtraIsize | ROCompatMetadataCsum | ROCompatOrphanPresent
+		ROCompatExtraIsize | ROCompatMetadataCsum | ROCompatOrphanPresent | ROCompatQuota | ROCompatProject
 )
 
 // FeatureNames lists the features of a superblock as dumpe2fs names them;
@@ -125,7 +125,7 @@ func (s *Superblock) CheckReadable() error {
 }
 
 // CheckWritable returns an *UnsupportedError when a feature makes writing
-// unsafe. Quotas, MMP, inline data and large_dir are among them: this package
+// unsafe. MMP, inline data and large_dir are among them: this package
 // reads such file systems and leaves them as they are.
 func (s *Superblock) CheckWritable() error {
 	bad := names(s.FeatureIncompat&^incompatWritable, incompatNames, 'I')

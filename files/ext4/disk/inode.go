@@ -71,6 +71,9 @@ type Inode struct {
 	ProjectID  uint32
 }
 
+// ProjectExtra is the least ExtraIsize of an inode that has a project.
+const ProjectExtra = 32
+
 // FarACL reports whether slot b of an inode says, in the part that counts on
 // volumes of 64 bits only, that its attribute block lies beyond 2^32.
 func FarACL(b []byte) bool { return le.Uint16(b[0x76:]) != 0 }

@@ -1,0 +1,31 @@
+package ext4_test
+
+import (
+	"math/rand/v2"
+	"os"
+	"testing"
+)
+
+// TestQuotaVolumesBesideTheKernel does the same by the kernel, on a copy without quotas if
+// it has none, and by us: counting changes nothing else.
+func TestQuotaVolumesBesideTheKernel(t *testing.T) {
+	seed, steps := rand.Uint64(), 200
+	if os.Getenv("QUINTET_LONG") != "" {
+		steps = 3000
+	}
+	for _, v := range []struct {
+		name    string
+		args    string // of mke2fs
+		steps   []string
+		without string // features that the kernel may not be able to write
+	}{
+		{"quota", "", []string{"tune2fs -O quota"}, "^quota"},
+		{"quota, 1k, no extents", "-b 1024 -O ^extent,^64bit", []string{"tune2fs -O quota"}, "^quota"},
+		{"project", "-I 256", []string{"tune2fs -O project"}, "^project"},
+		{"quota and project", "-b 1024", []string{"tune2fs -O project,quota", "tune2fs -Q prjquota"}, "^quota,^project"},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			besideTheKernel(t, convertedVolume(t, v.args, v.steps), v.without, seed, steps)
+		})
+	}
+}
