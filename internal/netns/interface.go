@@ -122,9 +122,12 @@ func (i *Interface) raise() error {
 			return err
 		}
 	}
-	// A kernel without IPv6 has no such file.
-	if err := os.WriteFile(i.ipv6("accept_dad"), []byte("0"), 0); err != nil && !os.IsNotExist(err) {
-		return err
+	// Its addresses and routes are those it is given here, whatever routers advertise.
+	for _, setting := range []string{"accept_dad", "accept_ra"} {
+		// A kernel without IPv6 has no such file.
+		if err := os.WriteFile(i.ipv6(setting), []byte("0"), 0); err != nil && !os.IsNotExist(err) {
+			return err
+		}
 	}
 	return netlink.LinkSetUp(link)
 }
