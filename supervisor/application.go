@@ -349,8 +349,8 @@ func (a *application) leave() {
 				s.dropping.told = a.forget
 			}
 		}
-		for _, f := range a.sup.fabrics {
-			f.abandon(a)
+		for _, each := range a.sup.servers {
+			each.service.left(a)
 		}
 		a.gone = true
 		a.forget()

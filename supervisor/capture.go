@@ -23,21 +23,22 @@ func (a *application) capture(m *broker.Message, c *broker.Capturing) error {
 	}
 	var names []string
 	for _, s := range f.server.sessions {
-		if s.port == nil || s.port.fabric != f || s.dropping != nil {
+		p := s.port()
+		if p == nil || p.fabric != f || s.dropping != nil {
 			continue
 		}
-		names = append(names, s.port.name)
-		if s.port.name != c.Port && s.port.config.MAC.String() != c.Port {
+		names = append(names, p.name)
+		if p.name != c.Port && p.config.MAC.String() != c.Port {
 			continue
 		}
 		if refusal := a.sup.kept.take(a.peer.UID, 1); refusal != nil {
 			return refusal
 		}
-		s.port.endCapture()
-		s.port.capturing = a.own(m.FDs[0])
-		s.port.captures++
+		p.endCapture()
+		p.capturing = a.own(m.FDs[0])
+		p.captures++
 		m.FDs = nil
-		s.offerCapture(false)
+		s.offerCapture(p, false)
 		a.reply(m.Ref, &broker.Closed{})
 		return nil
 	}
@@ -45,22 +46,26 @@ func (a *application) capture(m *broker.Message, c *broker.Capturing) error {
 }
 
 // offerCapture tells the active process to write, or to go on writing.
-func (s *session) offerCapture(continued bool) {
-	if p := s.server.active; p != nil && s.port.capturing != nil {
-		p.send(&broker.Capture{Session: s.id, Number: s.port.captures, Continued: continued}, nil, s.port.capturing)
+func (s *session) offerCapture(of *port, continued bool) {
+	if p := s.server.active; p != nil && of.capturing != nil {
+		p.send(&broker.Capture{Session: s.id, Number: of.captures, Continued: continued}, nil, of.capturing)
 	}
 }
 
 // captured notes that nobody reads a capture any more.
-func (s *server) captured(c *broker.Captured) {
-	s.sup.mu.Lock()
-	defer s.sup.mu.Unlock()
-	session := s.sessions[c.Session]
-	if session == nil || session.port == nil || c.Number != session.port.captures {
+func (n *networks) captured(c *broker.Captured) {
+	n.server.sup.mu.Lock()
+	defer n.server.sup.mu.Unlock()
+	session := n.server.sessions[c.Session]
+	if session == nil {
+		return
+	}
+	p := session.port()
+	if c.Number != p.captures {
 		return // it is of one that has ended already
 	}
-	slog.Info("capture ended", "server", s.config.Name, "port", session.port.name, "lost", c.Lost)
-	session.port.endCapture()
+	slog.Info("capture ended", "server", n.server.config.Name, "port", p.name, "lost", c.Lost)
+	p.endCapture()
 }
 
 func (p *port) endCapture() {

@@ -37,9 +37,9 @@ func TestTheEndOfAnotherCapture(t *testing.T) {
 		number uint64
 		goesOn bool
 	}{{1, true}, {2, false}} {
-		net.captured(&broker.Captured{Session: id, Number: report.number})
+		net.service.(*networks).captured(&broker.Captured{Session: id, Number: report.number})
 		s.mu.Lock()
-		if goesOn := net.sessions[id].port.capturing != nil; goesOn != report.goesOn {
+		if goesOn := net.sessions[id].port().capturing != nil; goesOn != report.goesOn {
 			t.Errorf("after the end of capture %d, the second of %d goes on: %v", report.number, len(readers), goesOn)
 		}
 		s.mu.Unlock()

@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/quintet-os/quintet/ipc/broker"
-	"github.com/quintet-os/quintet/network"
-	"github.com/quintet-os/quintet/storage"
 )
 
 // admission is what an application may have: a session with a server, on terms.
@@ -14,12 +12,22 @@ type admission struct {
 	server *server
 	terms  any // as the server is told
 	told   any // as the application is
-	port   *port
+	held   held
+}
+
+// held is what a session has of its server beside its memory.
+type held interface {
+	// leave gives it back: no process has the session any more. Supervisor.mu is held.
+	leave()
 }
 
 // connect makes a session, if the application has a right to it.
 func (a *application) connect(m *broker.Message, c *broker.Connect) error {
-	id, err := a.begin(c)
+	kind, err := kindOf(c)
+	if err != nil {
+		return err
+	}
+	id, err := a.begin()
 	if err != nil {
 		return err
 	}
@@ -30,7 +38,7 @@ func (a *application) connect(m *broker.Message, c *broker.Connect) error {
 	}
 	a.sup.mu.Lock()
 	defer a.sup.mu.Unlock()
-	if err := a.enter(m.Ref, c, s); err != nil {
+	if err := a.enter(m.Ref, kind, c, s); err != nil {
 		s.close()
 		return err
 	}
@@ -38,14 +46,11 @@ func (a *application) connect(m *broker.Message, c *broker.Connect) error {
 }
 
 // begin counts a session that is to be made, and numbers it.
-func (a *application) begin(c *broker.Connect) (id uint64, err error) {
+func (a *application) begin() (id uint64, err error) {
 	a.sup.mu.Lock()
 	defer a.sup.mu.Unlock()
 	if err := a.mayAsk(); err != nil {
 		return 0, err
-	}
-	if (c.Volume == "") == (c.Network == "") {
-		return 0, broker.Refuse(broker.CodeMalformed, "a session is with a volume or with a network, with one of the two")
 	}
 	if refusal := a.sup.kept.take(a.peer.UID, sessionDescriptors+connectedDescriptors); refusal != nil {
 		return 0, refusal
@@ -56,78 +61,32 @@ func (a *application) begin(c *broker.Connect) (id uint64, err error) {
 
 // enter admits a session that has been made and answers, now or later. Only with an
 // error the session stays the caller's. Supervisor.mu is held.
-func (a *application) enter(ref uint64, c *broker.Connect, s *session) error {
+func (a *application) enter(ref uint64, kind *kind, c *broker.Connect, s *session) error {
 	if err := a.mayAsk(); err != nil { // it may have gone meanwhile
 		return err
 	}
 	if len(a.sessions) >= sessionsMax {
 		return broker.Refuse(broker.CodeLimit, "this application has %d sessions already", sessionsMax)
 	}
-	var admitted *admission
-	var err error
-	if c.Volume != "" {
-		admitted, err = a.admitToVolume(c)
-	} else {
-		admitted, err = a.admitToNetwork(ref, c, s)
-	}
+	admitted, err := kind.admit(a, ref, c, s)
 	if err != nil || admitted == nil {
 		return err
 	}
 	return a.open(ref, s, admitted)
 }
 
-func (a *application) admitToVolume(c *broker.Connect) (*admission, error) {
-	server, handle := a.sup.find(c.Volume)
-	if server == nil {
-		return nil, broker.Refuse(broker.CodeNotFound, "there is no volume %q; `quintet ps` lists them", c.Volume)
-	}
-	right, granted := a.sup.rightTo(c.Volume, a.domain, a.peer)
-	switch {
-	case !granted:
-		return nil, broker.Refuse(broker.CodeDenied, "the topology does not grant volume %q to %s; add a grant to it", c.Volume, a.who())
-	case right.readOnly && !c.ReadOnly:
-		return nil, broker.Refuse(broker.CodeDenied, "the topology grants volume %q to %s for reading only; connect read-only", c.Volume, a.who())
-	}
-	if active := server.active; active != nil {
-		if reason, lost := active.lost[handle]; lost {
-			return nil, broker.Refuse(broker.CodeDown, "%s; it is served again when it is back", reason)
+// kindOf is the kind of server with which a session is asked for.
+func kindOf(c *broker.Connect) (*kind, error) {
+	var asked []*kind
+	for _, each := range kinds {
+		if each.asked(c) {
+			asked = append(asked, each)
 		}
 	}
-	terms := storage.Terms{Volume: handle, ReadOnly: c.ReadOnly || server.volumes[handle].ReadOnly, Limits: right.limits}
-	return &admission{server: server, terms: terms, told: terms}, nil
-}
-
-// admitToNetwork makes a port. Without a port and an error, the answer comes later,
-// and the session is its.
-func (a *application) admitToNetwork(ref uint64, c *broker.Connect, s *session) (*admission, error) {
-	f, err := a.fabric(c.Network)
-	if err != nil {
-		return nil, err
+	if len(asked) != 1 {
+		return nil, broker.Refuse(broker.CodeMalformed, "a session is with a volume or with a network, with one of the two")
 	}
-	if err := network.CheckGeometry(c.Geometry); err != nil {
-		return nil, broker.Refuse(broker.CodeLimit, "%v", err)
-	}
-	var p *port
-	right, _ := a.portIn(c.Network)
-	switch {
-	case a.uplink != nil:
-		if p, err = f.joinUplink(&a.uplink.Uplink); err == nil && a.uplink.DHCP {
-			f.renew(a.uplink)
-		}
-	case f.dhcp() != nil && len(right.Addresses) == 0:
-		return nil, f.ask(ref, s, right)
-	default:
-		p, err = f.join(&right, nil)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return p.admission(), nil
-}
-
-// admission is the right to a port that has been made.
-func (p *port) admission() *admission {
-	return &admission{server: p.fabric.server, terms: p.config, told: p.iface, port: p}
+	return asked[0], nil
 }
 
 // fabric finds a network to which the application has a right.
@@ -145,12 +104,12 @@ func (a *application) fabric(name string) (*fabric, error) {
 	return f, nil
 }
 
-// open enters a session that has been admitted, and answers. On error the port that
-// has been made for it is given back here, and the session is the caller's.
+// open enters a session that has been admitted, and answers. On error what it
+// was to hold is given back here, and the session is the caller's.
 func (a *application) open(ref uint64, s *session, to *admission) (err error) {
 	defer func() {
-		if err != nil && to.port != nil {
-			to.port.leave()
+		if err != nil && to.held != nil {
+			to.held.leave()
 		}
 	}()
 	if refusal := to.server.crowded(); refusal != nil {
@@ -168,7 +127,7 @@ func (a *application) open(ref uint64, s *session, to *admission) (err error) {
 	if refusal := to.server.room.take(uid, a.sup.kept.privileged(uid), sessionServerDescriptors, sessionMappings); refusal != nil {
 		return refusal
 	}
-	s.server, s.terms, s.port = to.server, terms, to.port
+	s.server, s.terms, s.held = to.server, terms, to.held
 	a.sessions[s.id], to.server.sessions[s.id] = s, s
 	for _, p := range to.server.processes() {
 		s.offer(p)

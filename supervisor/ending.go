@@ -73,7 +73,7 @@ func (s *session) letGo(p *process) {
 // died records the end of the process that was active. What only processes write to
 // needs no fence. Supervisor.mu is held.
 func (s *session) died() {
-	if s.dropping != nil && s.port != nil {
+	if s.dropping != nil && !s.server.kind.devices {
 		s.dropping.fenced = true
 	}
 }
@@ -85,8 +85,8 @@ func (s *session) finishEnd() {
 	s.server.room.leave(s.app.peer.UID, len(s.regions))
 	s.server.adjustMemory()
 	delete(s.app.sessions, s.id)
-	if s.port != nil {
-		s.port.leave()
+	if s.held != nil {
+		s.held.leave()
 	}
 	s.close()
 	if s.dropping.told != nil {

@@ -21,6 +21,7 @@ import (
 type fabric struct {
 	topology.Network
 	server *server
+	of     *networks
 	number int // network.PortConfig.Network
 	seed   string
 	router []netip.Prefix // addresses of the user uplink, in the order of Subnets
@@ -51,12 +52,12 @@ type port struct {
 // fewer.
 const searchMax = 4 * network.PortsMax
 
-func newFabric(n topology.Network, t *topology.Topology, s *server, number int) (*fabric, error) {
+func newFabric(n topology.Network, t *topology.Topology, of *networks, number int) (*fabric, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("network %s: %w", n.Name, err)
 	}
-	f := &fabric{Network: n, server: s, number: number, seed: host + "\n" + s.sup.state.path + "\n" + n.Name,
+	f := &fabric{Network: n, server: of.server, of: of, number: number, seed: host + "\n" + of.server.sup.state.path + "\n" + n.Name,
 		ports: make(map[*port]bool), macs: make(map[network.MAC]bool), taken: make(map[netip.Addr]bool),
 		home: make(map[string][]netip.Addr), homes: make(map[netip.Addr]bool), search: make([]netip.Addr, len(n.Subnets)), leases: make(map[network.MAC]*lease)}
 	for i, subnet := range n.Subnets {
@@ -196,13 +197,13 @@ func (f *fabric) enter(p *port) error {
 	if f.macs[p.config.MAC] {
 		return broker.Refuse(broker.CodeConflict, "another port of network %s has the address %v; an application with a MAC of its own has one port", f.Name, p.config.MAC)
 	}
-	row, ok := f.server.takeRow()
+	row, ok := f.of.takeRow()
 	if !ok {
 		return broker.Refuse(broker.CodeLimit, "server %s has %d ports already", f.server.config.Name, network.PortsMax)
 	}
 	p.config.Row = row
 	if err := p.config.Check(); err != nil {
-		f.server.rows[row] = false
+		f.of.rows[row] = false
 		return broker.Refuse(broker.CodeInternal, "a port of network %s: %v", f.Name, err)
 	}
 	f.ports[p] = true
@@ -221,7 +222,7 @@ func (p *port) leave() {
 	for _, a := range p.config.Addresses {
 		delete(f.taken, a)
 	}
-	f.server.rows[p.config.Row] = false
+	f.of.rows[p.config.Row] = false
 	if p.leased {
 		f.release(p.config.MAC)
 	}
@@ -258,16 +259,4 @@ func (f *fabric) user() *topology.Uplink {
 		}
 	}
 	return nil
-}
-
-// takeRow finds a free row of the table of counters.
-func (s *server) takeRow() (row int, ok bool) {
-	for row, taken := range s.rows {
-		if !taken {
-			s.rows[row] = true
-			s.counters.Clear(row)
-			return row, true
-		}
-	}
-	return 0, false
 }

@@ -165,8 +165,8 @@ applications: {test: {networks: {lan: {}}}}
 	s.mu.Lock()
 	f := s.fabrics["lan"]
 	taken := len(f.macs) + len(f.taken)
-	for i := range s.servers[0].rows {
-		s.servers[0].rows[i] = true
+	for i := range f.of.rows {
+		f.of.rows[i] = true
 	}
 	s.mu.Unlock()
 	if _, _, err := openPort(t, c, "lan"); !errors.Is(err, &broker.Refused{Code: broker.CodeLimit}) {
@@ -176,7 +176,7 @@ applications: {test: {networks: {lan: {}}}}
 	if now := len(f.macs) + len(f.taken); now != taken {
 		t.Errorf("%d addresses were taken, %d are after a refusal", taken, now)
 	}
-	clear(s.servers[0].rows)
+	clear(f.of.rows)
 	s.mu.Unlock()
 	if _, _, err := openPort(t, c, "lan"); err != nil {
 		t.Errorf("with room: %v", err)

@@ -26,7 +26,7 @@ type session struct {
 	app      *application
 	server   *server
 	terms    json.RawMessage // as the server is told
-	port     *port           // nil for a session with a storage server
+	held     held            // or nil
 	geometry ipc.Geometry
 	// client and segment are the two segments, the second one writable; readOnly is
 	// what the client gets of it, until it has been sent.

@@ -7,16 +7,12 @@ import (
 	"time"
 
 	"github.com/quintet-os/quintet/ipc/broker"
-	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/sandbox"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
 
-// callsOf are the system calls of each kind of server.
-var callsOf = map[topology.Kind]sandbox.Calls{topology.Storage: sandbox.StorageCalls, topology.Switch: sandbox.ServerCalls}
-
-// start launches a process of a server in its sandbox.
-func (s *Supervisor) start(config topology.Server, of *program, volumes int) (*process, error) {
+// start launches a process of a server in its sandbox, with so many rings at most.
+func (s *Supervisor) start(config topology.Server, of *program, rings int) (*process, error) {
 	conn, there, err := broker.Pair()
 	if err != nil {
 		return nil, fmt.Errorf("make a control connection: %w", err)
@@ -35,7 +31,7 @@ func (s *Supervisor) start(config topology.Server, of *program, volumes int) (*p
 		Files:  []*os.File{there},
 		Stderr: write,
 		Profile: sandbox.Profile{
-			Name: string(config.Kind) + "/" + config.Name, Calls: callsOf[config.Kind], Rings: volumes,
+			Name: string(config.Kind) + "/" + config.Name, Calls: kinds[config.Kind].calls, Rings: rings,
 			Limits: sandbox.Limits{MemoryBytes: config.Memory, Descriptors: s.limits.descriptors},
 		},
 	})
@@ -52,10 +48,11 @@ func (s *Supervisor) start(config topology.Server, of *program, volumes int) (*p
 func (s *server) launch(of *program, memory int64) {
 	config := s.config
 	config.Memory = memory
-	p, err := s.sup.start(config, of, len(s.volumes))
-	var devices []opened
+	p, err := s.sup.start(config, of, s.service.rings())
+	var offer func(*process)
+	var forget func()
 	if err == nil {
-		devices = s.openVolumes() // which may take a slow device its time: without locks
+		offer, forget = s.service.open()
 	}
 	s.sup.mu.Lock()
 	defer s.sup.mu.Unlock()
@@ -68,20 +65,13 @@ func (s *server) launch(of *program, memory int64) {
 		return
 	}
 	if s.stopping {
-		for _, each := range devices {
-			each.close()
-		}
+		forget()
 		p.kill()
 		s.sup.reaping.Go(func() { p.bury() })
 		s.sup.changed.Broadcast()
 		return
 	}
-	for handle, each := range devices {
-		s.offerVolume(p, handle, each)
-	}
-	if s.counters != nil {
-		p.send(&broker.Counters{Bytes: network.CountersBytes}, nil, s.counters.file)
-	}
+	offer(p)
 	for _, session := range s.sessions {
 		if session.dropping == nil || !session.dropping.fenced {
 			session.offer(p)
@@ -118,11 +108,10 @@ func (s *server) receive(p *process) {
 			s.sessionFailed(p, body)
 		case *broker.Pinned:
 			s.regionPinned(body)
-		case *broker.VolumeFailed:
-			s.volumeFailed(p, body)
-		case *broker.Captured:
-			s.captured(body)
 		default:
+			if s.service.receive(p, body) {
+				continue
+			}
 			slog.Error("a server sent what it must not", "server", s.config.Name, "pid", p.pid)
 			p.kill()
 			return

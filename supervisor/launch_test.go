@@ -23,7 +23,7 @@ applications: {test: {volumes: {data: ro}}}
 	store := s.servers[0]
 	opened := make(chan struct{}, 8)
 	s.mu.Lock()
-	store.volumes[0].openFile = func(path string, flags int, mode os.FileMode) (*os.File, error) {
+	store.service.(*volumes).all[0].openFile = func(path string, flags int, mode os.FileMode) (*os.File, error) {
 		opened <- struct{}{}
 		return os.OpenFile(path, flags, mode)
 	}

@@ -142,10 +142,11 @@ func (l *lease) settle(f *fabric, mac network.MAC, got *network.Interface) {
 // or has become another, has no right to its addresses any more.
 func (f *fabric) renewed(mac network.MAC, got *network.Interface, failed string) {
 	for _, s := range f.server.sessions {
-		if s.port == nil || s.port.fabric != f || s.port.config.MAC != mac || s.dropping != nil {
+		p := s.port()
+		if p == nil || p.fabric != f || p.config.MAC != mac || s.dropping != nil {
 			continue
 		}
-		if failed == "" && slices.Equal(got.Addresses, s.port.iface.Addresses) {
+		if failed == "" && slices.Equal(got.Addresses, p.iface.Addresses) {
 			return
 		}
 		reason := "the DHCP server gave other addresses"

@@ -18,12 +18,7 @@ func (s *server) memoryLimit() int64 {
 	if s.config.Memory == 0 {
 		return 0
 	}
-	limit := s.config.Memory
-	for _, v := range s.volumes {
-		if v.memory != nil {
-			limit += v.Size
-		}
-	}
+	limit := s.config.Memory + s.service.resident()
 	if len(s.sessions) == 0 {
 		return limit
 	}

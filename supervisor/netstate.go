@@ -53,12 +53,13 @@ type UplinkState struct {
 func (f *fabric) state() NetworkState {
 	state := NetworkState{Name: f.Name, Server: f.server.config.Name, MTU: f.MTU, Subnets: f.Subnets, Ports: []PortState{}}
 	for _, s := range f.server.sessions {
-		if s.port == nil || s.port.fabric != f {
+		p := s.port()
+		if p == nil || p.fabric != f {
 			continue
 		}
-		c := f.server.counters.Load(s.port.config.Row)
-		each := PortState{Name: s.port.name, PID: s.app.peer.PID, Uplink: s.port.config.Uplink,
-			MAC: s.port.config.MAC, Addresses: s.port.config.Addresses, Sent: c.Sent, SentB: c.SentBytes,
+		c := f.of.counters.Load(p.config.Row)
+		each := PortState{Name: p.name, PID: s.app.peer.PID, Uplink: p.config.Uplink,
+			MAC: p.config.MAC, Addresses: p.config.Addresses, Sent: c.Sent, SentB: c.SentBytes,
 			Received: c.Received, ReceivedB: c.ReceivedBytes, Held: c.Held, LearnRefused: c.LearnRefused, Failed: s.failed}
 		for reason, n := range c.Drops {
 			if n > 0 {

@@ -38,10 +38,9 @@ type process struct {
 	box     *sandbox.Process
 	conn    *broker.Conn
 	since   time.Time
-	hung    bool           // killed because it hung; guarded by Supervisor.mu
-	limit   int64          // of its memory, in bytes; guarded by Supervisor.mu
-	lost    map[int]string // volumes that it has not, by handle, and why; guarded by Supervisor.mu
-	asked   bool           // its end was asked for, and is no failure; guarded by Supervisor.mu
+	hung    bool  // killed because it hung; guarded by Supervisor.mu
+	limit   int64 // of its memory, in bytes; guarded by Supervisor.mu
+	asked   bool  // its end was asked for, and is no failure; guarded by Supervisor.mu
 
 	mu      sync.Mutex // a leaf, below Supervisor.mu
 	queue   []outgoing
@@ -70,7 +69,7 @@ type pending struct {
 func newProcess(name string, of *program, box *sandbox.Process, conn *broker.Conn) *process {
 	p := &process{
 		name: name, program: of, pid: box.Pid, box: box, conn: conn, since: time.Now(),
-		pending: make(map[uint64]pending), lost: make(map[int]string), wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		pending: make(map[uint64]pending), wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 	go p.sendAll()
 	return p

@@ -2,14 +2,10 @@ package supervisor
 
 import (
 	"log/slog"
-	"os"
-	"sync"
 	"time"
 
-	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
-	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/supervisor/topology"
 )
 
@@ -37,10 +33,8 @@ const (
 type server struct {
 	sup      *Supervisor
 	config   topology.Server
-	volumes  []*volume // the index is the handle
-	networks []string
-	counters *counterTable // of the ports; nil for a storage server
-	rows     []bool        // of counters, in use
+	kind     *kind
+	service  service
 	status   *statusSegment
 	sessions map[uint64]*session
 	room     room
@@ -61,7 +55,6 @@ type server struct {
 	activateAt        time.Time // not before
 	launchAt          time.Time // not before
 	retryTimer        *time.Timer
-	reopening         bool // a volume that is lost is looked for
 	adjusting, adjust bool // setLimits runs; and has something to do
 
 	deaths    uint64 // of active processes, orderly ends included
@@ -79,46 +72,9 @@ func newServer(sup *Supervisor, config topology.Server) (*server, error) {
 		return nil, err
 	}
 	b := backoff{Backoff: sup.config.Topology.Supervisor.Backoff}
-	return &server{sup: sup, config: config, program: sup.program, status: status, sessions: make(map[uint64]*session), serving: b, standing: b}, nil
-}
-
-// prepare makes what the server serves, so that what is wrong with it is an error
-// of `up`.
-func (s *server) prepare(t *topology.Topology) error {
-	for _, declared := range t.VolumesOf(s.config.Name) {
-		v := &volume{Volume: declared, openFile: os.OpenFile}
-		s.volumes = append(s.volumes, v)
-		if err := v.prepare(); err != nil {
-			return err
-		}
-	}
-	if s.config.Kind != topology.Switch {
-		return nil
-	}
-	var err error
-	if s.counters, err = newCounterTable(s.config.Name); err != nil {
-		return err
-	}
-	s.rows = make([]bool, network.PortsMax)
-	for number, declared := range t.NetworksOf(s.config.Name) {
-		f, err := newFabric(declared, t, s, number)
-		if err != nil {
-			return err
-		}
-		s.networks = append(s.networks, declared.Name)
-		s.sup.fabrics[declared.Name] = f
-	}
-	return nil
-}
-
-// close releases what was kept for the server. Its processes have ended.
-func (s *server) close() {
-	for _, v := range s.volumes {
-		v.close()
-	}
-	if s.counters != nil {
-		s.counters.close()
-	}
+	s := &server{sup: sup, config: config, kind: kinds[config.Kind], program: sup.program, status: status, sessions: make(map[uint64]*session), serving: b, standing: b}
+	s.service = s.kind.serve(s)
+	return s, nil
 }
 
 // processes are those alive.
@@ -160,7 +116,7 @@ func (s *server) ensure() {
 		s.launching = true
 		go s.launch(s.program, s.memoryLimit())
 	}
-	s.reopen()
+	s.service.ensure()
 }
 
 // due tells whether a time has come, and otherwise arranges for ensure to be
@@ -198,10 +154,8 @@ func (s *server) activate() {
 		for _, r := range session.regions {
 			r.settle(s.active)
 		}
-		if session.port != nil && session.dropping == nil {
-			session.offerCapture(true)
-		}
 	}
+	s.service.activated()
 }
 
 // phase tells what the server is doing. Supervisor.mu is held.
@@ -245,11 +199,11 @@ func (s *server) stop() {
 		}
 	})
 	defer late.Stop()
-	for len(s.processes()) > 0 || s.launching || s.reopening {
+	for len(s.processes()) > 0 || s.launching || s.service.busy() {
 		s.sup.changed.Wait()
 	}
 	s.sup.mu.Unlock()
-	s.awaitDevices(drainMax)
+	s.service.settle(drainMax)
 	s.sup.mu.Lock()
 	for _, session := range s.sessions {
 		if err := session.revoke(ipc.ReasonShutdown); err != nil {
@@ -263,36 +217,4 @@ func (s *server) stop() {
 		}
 	}
 	s.status.close()
-}
-
-// awaitDevices waits until no device does anything more for the server's processes,
-// which have ended: what an orderly end leaves is nothing, what a kill leaves may
-// still be written into clients' memory. It gives up after max.
-func (s *server) awaitDevices(max time.Duration) {
-	var waiting sync.WaitGroup
-	for _, v := range s.volumes {
-		if v.memory != nil {
-			continue
-		}
-		waiting.Go(func() {
-			device, err := v.open()
-			if err != nil {
-				return // it has gone, and does nothing
-			}
-			defer device.release()
-			if err := unix.LockExclusive(device.fd); err != nil {
-				slog.Error("wait for a device", "volume", v.Name, "err", err)
-			}
-		})
-	}
-	done := make(chan struct{})
-	go func() {
-		waiting.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(max):
-		slog.Error("a device has not finished: it may still write to the memory of applications", "server", s.config.Name)
-	}
 }

@@ -79,10 +79,9 @@ func (s *Supervisor) stateLocked() State {
 		Servers: []ServerState{}, Applications: []AppState{},
 	}
 	for _, each := range s.servers {
-		state.Servers = append(state.Servers, each.state())
-		for _, name := range each.networks {
-			state.Networks = append(state.Networks, s.fabrics[name].state())
-		}
+		of := each.state()
+		each.service.state(&of, &state)
+		state.Servers = append(state.Servers, of)
 	}
 	for _, each := range s.uplinks {
 		state.Uplinks = append(state.Uplinks, each.state())
@@ -127,17 +126,6 @@ func (s *server) state() ServerState {
 	}
 	if state.Phase == PhaseBackingOff {
 		state.RetryInMS = float64(time.Until(s.retryAt()).Microseconds()) / 1000
-	}
-	state.Networks = s.networks
-	for _, v := range s.volumes {
-		state.Volumes = append(state.Volumes, v.Name)
-	}
-	for _, p := range s.processes() {
-		for handle, v := range s.volumes {
-			if reason, lost := p.lost[handle]; lost {
-				state.Lost = append(state.Lost, VolumeLoss{Volume: v.Name, PID: p.pid, Reason: reason})
-			}
-		}
 	}
 	return state
 }

@@ -114,7 +114,7 @@ func (s *Supervisor) open() error {
 			return err
 		}
 		s.servers = append(s.servers, each)
-		if err := each.prepare(t); err != nil {
+		if err := each.service.prepare(t); err != nil {
 			return err
 		}
 	}
@@ -225,7 +225,7 @@ func (s *Supervisor) Close() error {
 	}
 	s.mu.Unlock()
 	for _, each := range s.servers {
-		each.close()
+		each.service.close()
 	}
 	for _, each := range s.uplinks {
 		each.close()
@@ -238,18 +238,6 @@ func (s *Supervisor) Close() error {
 		return err
 	}
 	return nil
-}
-
-// find returns the server that has a volume, and the volume's handle.
-func (s *Supervisor) find(volume string) (*server, int) {
-	for _, each := range s.servers {
-		for handle, v := range each.volumes {
-			if v.Name == volume {
-				return each, handle
-			}
-		}
-	}
-	return nil, 0
 }
 
 // mayPin tells whether standbys may pin all that is granted without taking from

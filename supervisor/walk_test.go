@@ -239,10 +239,10 @@ func (w *walk) ended() string {
 		if len(each.sessions) > 0 || each.room.descriptors.total != 0 || each.room.mappings.total != 0 {
 			return "sessions of " + each.config.Name
 		}
-		for _, used := range each.rows {
-			if used {
-				return "rows of counters"
-			}
+	}
+	for _, used := range f.of.rows {
+		if used {
+			return "rows of counters"
 		}
 	}
 	return ""

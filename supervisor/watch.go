@@ -13,6 +13,7 @@ func (s *server) watchDeath(p *process) {
 	ended := time.Now()
 	starved := p.box.OutOfMemory()
 	s.sup.mu.Lock()
+	s.service.ended(p)
 	wasActive := p == s.active
 	if wasActive {
 		s.diedAt = ended
