@@ -269,7 +269,5 @@ func (c *Client) end(err *SessionError) {
 	if c.closed.Swap(true) {
 		return
 	}
-	c.mine.announce(offClientState, stateClosed)
-	c.ringIfAsleep()
 	c.waiter.leave(c)
 }

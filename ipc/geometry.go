@@ -9,6 +9,8 @@ const (
 	RingsMax = 16
 	// RingEntriesMax is the most descriptors of a ring.
 	RingEntriesMax = 1 << 16
+	// RegionsMax bounds the regions of one session; their numbers are below it.
+	RegionsMax = 64
 	// PayloadWords is the number of 64-bit words a record carries.
 	PayloadWords = 7
 )
@@ -69,7 +71,6 @@ const (
 
 	// Client segment.
 	offClientSleep = 1 * pairBytes // bell value the client sleeps on, plus one; 0 when awake
-	offClientState = 2 * pairBytes // stateOpen, stateClosed
 	offSubmitBits  = 3 * pairBytes
 
 	// Server segment.

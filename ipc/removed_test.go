@@ -29,7 +29,6 @@ func everything(ss *Sessions, s *Session) {
 	s.announceSleep()
 	s.announceAwake()
 	s.pending()
-	s.ClientClosed()
 	s.AddRegion(&Region{ID: 1, Mem: []byte{0}})
 	s.Inspect()
 	var d Descriptor
@@ -104,7 +103,7 @@ func TestRemovedSessionReachesNoMemory(t *testing.T) {
 			if p.session.client != (memory{}) || p.session.server != (memory{}) || len(p.session.regions) > 0 {
 				t.Error("a removed session refers to memory")
 			}
-			if ss.Len() != 0 || len(ss.Active()) != 0 || len(ss.ringing) != 0 {
+			if len(ss.byID) != 0 || len(ss.Active()) != 0 || len(ss.ringing) != 0 {
 				t.Error("it is in the set again")
 			}
 			if !errors.Is(p.session.Err(), ErrSession) {
@@ -127,7 +126,7 @@ func TestSetsLeaveEachOthersSessionsAlone(t *testing.T) {
 	other.Release(p.session)
 	other.Wake(p.session)
 	other.Remove(p.session)
-	if !p.session.Held() || mine.Len() != 1 || p.session.Err() != nil || len(other.Active()) != 0 {
+	if !p.session.Held() || len(mine.byID) != 1 || p.session.Err() != nil || len(other.Active()) != 0 {
 		t.Error("another set changed it")
 	}
 }

@@ -10,8 +10,7 @@ const (
 	magic   = 0x3174_6574_6e69_7551 // "Quintet1"
 	version = Layout
 
-	stateOpen   = 0
-	stateClosed = 1 // client segment only
+	stateOpen = 0
 	// A server segment's state is stateOpen or failedBit | Reason.
 	failedBit = 1 << 32
 )

@@ -312,9 +312,6 @@ func (s *Session) Err() error {
 	return s.err
 }
 
-// ClientClosed tells whether the client has closed its side.
-func (s *Session) ClientClosed() bool { return s.client.load(offClientState) == stateClosed }
-
 // Geometry returns the sizes of the session.
 func (s *Session) Geometry() Geometry { return s.g }
 

@@ -81,9 +81,6 @@ func (ss *Sessions) Remove(s *Session) {
 // Get returns the session with that id, or nil.
 func (ss *Sessions) Get(id uint64) *Session { return ss.byID[id] }
 
-// Len is the number of sessions.
-func (ss *Sessions) Len() int { return len(ss.byID) }
-
 // Active are the sessions a step looks at, and those that are held in the course of it.
 // The slice is valid until the step ends, and the caller may walk it from any point to
 // be fair.

@@ -205,7 +205,7 @@ func (c *client) judge(k *call, words *ipc.Words) {
 	deaths := len(w.result.ServerWrites) - k.deaths
 	w.trace("reply", c.number, int(reply.Kind))
 	switch {
-	case reply.Kind == storage.KindPoison && deaths >= storage.AttemptsMax:
+	case reply.Kind == storage.KindPoison && deaths >= ipc.PoisonAttempts:
 		w.result.Poisoned++
 		return
 	case k.effects > 0 && k.request.Op != storage.OpFlush && (reply.Kind != k.last.Kind || reply.Errno != k.last.Errno || reply.Done != k.last.Done):

@@ -26,7 +26,7 @@ const (
 	KindGone
 	// KindIO: the device reported an error for this range.
 	KindIO
-	// KindPoison: the request was being executed in AttemptsMax deaths of the
+	// KindPoison: the request was being executed in ipc.PoisonAttempts deaths of the
 	// server, and is not executed again.
 	KindPoison
 	// KindUnsupported: the device cannot do it at all.

@@ -12,9 +12,4 @@ const (
 	RangeMax = 1 << 30
 	// VolumesMax bounds the volumes of one server; handles are below it.
 	VolumesMax = 256
-	// RegionsMax bounds the regions of one session; identities are below it.
-	RegionsMax = 256
-	// AttemptsMax is the number of deaths a request may cause by being executed
-	// before it is failed with KindPoison.
-	AttemptsMax = 3
 )

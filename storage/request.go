@@ -1,6 +1,10 @@
 package storage
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/quintet-os/quintet/ipc"
+)
 
 // Op is an operation on a volume. The numbers travel on the wire.
 type Op uint8
@@ -80,7 +84,7 @@ func DecodeRequest(words *[7]uint64) (Request, Kind) {
 	volume := head >> 32
 	switch {
 	case r.Op == 0 || r.Op >= opEnd, head>>16&0xffff != 0, words[5]|words[6] != 0,
-		volume >= VolumesMax, words[1] >= RegionsMax, words[3] > RangeMax:
+		volume >= VolumesMax, words[1] >= ipc.RegionsMax, words[3] > RangeMax:
 		return Request{}, KindMalformed
 	case words[2] > offsetMax, words[4] > offsetMax:
 		return Request{}, KindBounds

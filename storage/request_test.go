@@ -3,6 +3,8 @@ package storage
 import (
 	"errors"
 	"testing"
+
+	"github.com/quintet-os/quintet/ipc"
 )
 
 var info = Info{Size: 1 << 20, BlockSize: 4096, Writable: true}
@@ -10,7 +12,7 @@ var info = Info{Size: 1 << 20, BlockSize: 4096, Writable: true}
 func TestRequestRoundTrip(t *testing.T) {
 	for _, r := range []Request{
 		{Op: OpInfo, Volume: 3},
-		{Op: OpRead, Volume: VolumesMax - 1, Region: RegionsMax - 1, RegionOffset: 4096, Length: TransferMax, Offset: 1 << 40},
+		{Op: OpRead, Volume: VolumesMax - 1, Region: ipc.RegionsMax - 1, RegionOffset: 4096, Length: TransferMax, Offset: 1 << 40},
 		{Op: OpWrite, Flags: FlagFUA, Length: 4096, Offset: 8192},
 		{Op: OpFlush},
 		{Op: OpDiscard, Length: RangeMax},
@@ -37,7 +39,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"FUA read":           {0, uint64(OpRead) | uint64(FlagFUA)<<8, KindMalformed},
 		"reserved bits":      {0, uint64(OpWrite) | 1<<16, KindMalformed},
 		"volume":             {0, uint64(OpWrite) | VolumesMax<<32, KindMalformed},
-		"region":             {1, RegionsMax, KindMalformed},
+		"region":             {1, ipc.RegionsMax, KindMalformed},
 		"negative region":    {1, 1<<64 - 1, KindMalformed},
 		"memory offset":      {2, 1 << 63, KindBounds},
 		"length":             {3, TransferMax + 1, KindMalformed},

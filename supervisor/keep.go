@@ -11,8 +11,6 @@ import (
 )
 
 const (
-	// regionsMax bounds the regions of one session.
-	regionsMax = 64
 	// sessionsMax bounds the sessions of one application.
 	sessionsMax = 1024
 	// grantedMax bounds the bytes one application may grant, over all its sessions.
@@ -104,8 +102,8 @@ func (s *session) make(own func(fd int) *descriptor, clientFD int) error {
 // without locks.
 func checkRegion(g *broker.Grant, fd int) error {
 	switch {
-	case g.Region < 0 || g.Region >= regionsMax:
-		return broker.Refuse(broker.CodeLimit, "region %d is out of range: a session has regions 0 to %d", g.Region, regionsMax-1)
+	case g.Region < 0 || g.Region >= ipc.RegionsMax:
+		return broker.Refuse(broker.CodeLimit, "region %d is out of range: a session has regions 0 to %d", g.Region, ipc.RegionsMax-1)
 	case g.Bytes <= 0 || g.Bytes > grantedMax:
 		return broker.Refuse(broker.CodeLimit, "a region of %d bytes: an application may grant 1 to %d", g.Bytes, int64(grantedMax))
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/ipc/broker"
 )
 
@@ -87,7 +88,7 @@ func TestMappingsAreCounted(t *testing.T) {
 				t.Fatalf("region %d: %v", region, err)
 			}
 		}
-		if err := grant(t, c, id, regionsMax-1); !errors.Is(err, errLimit) || !strings.Contains(err.Error(), "vm.max_map_count") {
+		if err := grant(t, c, id, ipc.RegionsMax-1); !errors.Is(err, errLimit) || !strings.Contains(err.Error(), "vm.max_map_count") {
 			t.Errorf("one more region: %v", err)
 		}
 		if _, err := openSession(t, c); !errors.Is(err, errLimit) {

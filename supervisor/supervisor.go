@@ -22,7 +22,7 @@
 //     handed it has let go of it or has ended, and one that has waited for the fence was
 //     among those who let go, if any device could write to it.
 //   - What one application can make the supervisor keep is bounded:
-//     sessionsMax, regionsMax, grantedMax, answersMax. What all of them can is
+//     sessionsMax, ipc.RegionsMax, grantedMax, answersMax. What all of them can is
 //     bounded by quota.
 //
 // Locks: Supervisor.mu guards all state of servers, sessions and applications.

@@ -9,7 +9,6 @@ import (
 )
 
 const (
-	futexWait = 0
 	futexWake = 1
 	// Futex2 flag for a 32-bit word; private futexes are not used, since the
 	// words may be shared with another process.
@@ -17,17 +16,6 @@ const (
 	// FutexWordsMax is the most words one FutexWaitAny takes (FUTEX_WAITV_MAX).
 	FutexWordsMax = 128
 )
-
-// FutexWait blocks while *word is value, until a FutexWake. It may return early
-// for no reason: callers look again. A read-only shared mapping will do.
-func FutexWait(word *uint32, value uint32) error {
-	_, _, errno := sys.Syscall6(sys.SYS_FUTEX, uintptr(unsafe.Pointer(word)), futexWait, uintptr(value), 0, 0, 0)
-	switch errno {
-	case 0, sys.EAGAIN, sys.EINTR:
-		return nil
-	}
-	return os.NewSyscallError("futex(WAIT)", errno)
-}
 
 // FutexWake wakes everybody who waits on word, in any process that maps it.
 // It does not block.

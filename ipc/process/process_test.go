@@ -31,7 +31,6 @@ func (h *hoarder) Step(time.Duration) (worked bool) {
 	for _, s := range h.all { // those that have gone included
 		h.set.Hold(s.IPC)
 		h.set.Release(s.IPC)
-		s.IPC.ClientClosed()
 		s.IPC.In(0).Push(&ipc.Descriptor{1})
 		s.IPC.In(0).Publish()
 		s.IPC.Out(0).Pop(new(ipc.Descriptor))

@@ -143,10 +143,9 @@ func TestMemory(t *testing.T) {
 
 func TestFile(t *testing.T) {
 	for name, options := range map[string]Options{
-		"direct":     {},
-		"buffered":   {Buffered: true},
-		"unpinned":   {Unpinned: true},
-		"fixed file": {FixedFile: true},
+		"direct":   {},
+		"buffered": {Buffered: true},
+		"unpinned": {Unpinned: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := openFile(t, storagetest.Image(t, t.TempDir(), 1<<20+100), options)

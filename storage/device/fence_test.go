@@ -18,8 +18,8 @@ import (
 	"github.com/quintet-os/quintet/storage/storagetest"
 )
 
-// writerEnv makes this test binary a server that dies: it names the device, and
-// whether to register it with the ring.
+// writerEnv makes this test binary a server that dies: it names the device, and the
+// ring's options.
 const writerEnv = "QUINTET_TEST_FENCE_WRITER"
 
 func TestMain(m *testing.M) {
@@ -46,8 +46,6 @@ func doomedWriter(path string) error {
 	path = parts[0]
 	for _, part := range parts[1:] {
 		switch part {
-		case "fixed":
-			options.FixedFile = true
 		case "unpinned":
 			options.Unpinned = true
 		case "defer":
@@ -178,7 +176,7 @@ func TestWriteOfTheDeadLandsLate(t *testing.T) {
 
 // TestFenceKeepsTheDeadOut is the same with the fence.
 func TestFenceKeepsTheDeadOut(t *testing.T) {
-	for name, options := range map[string]string{"descriptor": "", "registered file": ":fixed", "interrupt": ":interrupt"} {
+	for name, options := range map[string]string{"cooperating": "", "interrupt": ":interrupt"} {
 		t.Run(name, func(t *testing.T) {
 			loop := storagetest.LoopDevice(t, storagetest.Image(t, t.TempDir(), 1<<20))
 			slow := newThrottle(t, loop)
@@ -213,7 +211,7 @@ func TestFenceKeepsTheDeadOut(t *testing.T) {
 // just submitted to a loop device. With TMPDIR in memory it is the kernel alone
 // that is measured.
 func BenchmarkFence(b *testing.B) {
-	for _, options := range []string{":idle", "", ":fixed", ":defer", ":defer:fixed", ":interrupt"} {
+	for _, options := range []string{":idle", "", ":defer", ":interrupt"} {
 		b.Run("options="+options, func(b *testing.B) {
 			path := storagetest.LoopDevice(b, storagetest.Image(b, b.TempDir(), 1<<20))
 			var total, worst time.Duration

@@ -33,7 +33,6 @@ type Options struct {
 	Mode      uring.Mode // see docs/decisions
 	Buffered  bool       // leave the page cache in place: do not turn O_DIRECT on
 	Unpinned  bool       // do not pin attached memory
-	FixedFile bool       // register the descriptor with the ring
 	ReadOnly  bool       // refuse changes, whatever the descriptor allows
 	BlockSize int        // bytes, a multiple of the device's own unit, which 0 means
 	Size      int64      // bytes to use from the start, 0 for all
@@ -42,7 +41,6 @@ type Options struct {
 // File is a regular file or a block device driven through io_uring.
 type File struct {
 	fd    int
-	file  uring.File
 	ring  *uring.Ring
 	event int
 	info  storage.Info
@@ -95,13 +93,6 @@ func (f *File) open(options Options) error {
 	}
 	if err := f.ring.RegisterEventfd(f.event); err != nil {
 		return fmt.Errorf("register the completion eventfd: %w", err)
-	}
-	f.file = uring.Descriptor(f.fd)
-	if options.FixedFile {
-		if err := f.ring.RegisterFiles([]int32{int32(f.fd)}); err != nil {
-			return fmt.Errorf("register the file: %w", err)
-		}
-		f.file = uring.FixedFile(0)
 	}
 	if !options.Unpinned && f.ring.RegisterBuffers(buffersMax) == nil {
 		f.pinned = make([]bool, buffersMax)

@@ -61,22 +61,22 @@ func (f *File) start(i uint32) {
 		mem, fixed := r.op.Mem[r.done:r.done+left], r.op.Buffer != storage.BufferNone
 		switch {
 		case r.op.Op == storage.OpRead && fixed:
-			sqe.ReadFixed(f.file, mem, offset, r.op.Buffer)
+			sqe.ReadFixed(f.fd, mem, offset, r.op.Buffer)
 		case r.op.Op == storage.OpRead:
-			sqe.Read(f.file, mem, offset)
+			sqe.Read(f.fd, mem, offset)
 		case fixed:
-			sqe.WriteFixed(f.file, mem, offset, r.op.Buffer, fua)
+			sqe.WriteFixed(f.fd, mem, offset, r.op.Buffer, fua)
 		default:
-			sqe.Write(f.file, mem, offset, fua)
+			sqe.Write(f.fd, mem, offset, fua)
 		}
 	case stagePunch:
-		sqe.PunchHole(f.file, offset, left)
+		sqe.PunchHole(f.fd, offset, left)
 	case stageZeroRange:
-		sqe.ZeroRange(f.file, offset, left)
+		sqe.ZeroRange(f.fd, offset, left)
 	case stageZeroWrite:
-		sqe.Write(f.file, f.zeroes[:min(left, zeroesBytes)], offset, fua)
+		sqe.Write(f.fd, f.zeroes[:min(left, zeroesBytes)], offset, fua)
 	case stageSync:
-		sqe.Datasync(f.file)
+		sqe.Datasync(f.fd)
 	}
 	sqe.UserData = uint64(i)
 }

@@ -283,7 +283,7 @@ func TestPoisonIsRefused(t *testing.T) {
 	poison, good := c.start(write(0, 0)), (*ipc.Call)(nil)
 	deaths := 0
 	for ; !poison.Done(); deaths++ {
-		if deaths > storage.AttemptsMax {
+		if deaths > ipc.PoisonAttempts {
 			t.Fatal("the poison is executed without end")
 		}
 		if deaths > 0 {
@@ -305,8 +305,8 @@ func TestPoisonIsRefused(t *testing.T) {
 	}
 	c.want(poison, storage.KindPoison)
 	c.want(good, storage.KindOK)
-	if deaths-1 != storage.AttemptsMax {
-		t.Errorf("refused after %d deaths, want %d", deaths-1, storage.AttemptsMax)
+	if deaths-1 != ipc.PoisonAttempts {
+		t.Errorf("refused after %d deaths, want %d", deaths-1, ipc.PoisonAttempts)
 	}
 }
 
@@ -317,7 +317,7 @@ func TestPardonedDeathsBlameNobody(t *testing.T) {
 	c := b.connect(false, storage.Limits{})
 	innocent := c.start(write(0, 0))
 	b.pardon = true
-	for range 2 * storage.AttemptsMax {
+	for range 2 * ipc.PoisonAttempts {
 		b.device.Decide = func(op *storage.Operation) device.Verdict { panic("killed") }
 		func() {
 			defer func() { recover() }()

@@ -21,7 +21,7 @@
 // nothing of it.
 //
 // A request is on the CPU between Begin and Park or Reply of package ipc; one
-// that was there in storage.AttemptsMax deaths is refused with KindPoison.
+// that was there in ipc.PoisonAttempts deaths is refused with KindPoison.
 //
 // # Fairness and bounds
 //

@@ -43,7 +43,7 @@ func (c *Core) take(s *session, r *ipc.Request) *task {
 		s.counters.Replayed++
 		c.total.Replayed++
 	}
-	if r.Attempts >= storage.AttemptsMax {
+	if r.Attempts >= ipc.PoisonAttempts {
 		c.refuse(t, storage.KindPoison)
 		return nil
 	}

@@ -10,7 +10,6 @@ const (
 	opRead       = 22
 	opWrite      = 23
 
-	sqeFixedFile     = 1 << 0
 	fsyncDatasync    = 1
 	rwDsync          = 2
 	fallocKeepSize   = 1
@@ -28,7 +27,6 @@ const (
 	sqCQOverflow     = 1 << 1
 	sqTaskrun        = 1 << 2
 
-	registerFiles         = 2
 	registerEventfd       = 4
 	registerRestrictions  = 11
 	registerEnable        = 12
@@ -38,7 +36,6 @@ const (
 
 	restrictRegister = 0
 	restrictOp       = 1
-	restrictFlags    = 2
 
 	offsetRings = 0
 	offsetSQEs  = 0x10000000

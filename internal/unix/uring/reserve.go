@@ -70,11 +70,11 @@ type restriction struct {
 }
 
 func restrictions() []restriction {
-	all := []restriction{{kind: restrictFlags, value: sqeFixedFile}}
+	var all []restriction // flags of submissions are all refused
 	for _, op := range []uint8{opNop, opFsync, opReadFixed, opWriteFixed, opFallocate, opRead, opWrite} {
 		all = append(all, restriction{kind: restrictOp, value: op})
 	}
-	for _, op := range []uint8{registerFiles, registerEventfd, registerBuffers2, registerBuffersUpdate} {
+	for _, op := range []uint8{registerEventfd, registerBuffers2, registerBuffersUpdate} {
 		all = append(all, restriction{kind: restrictRegister, value: op})
 	}
 	return all

@@ -72,16 +72,14 @@ func TestNopsInEveryMode(t *testing.T) {
 	}
 }
 
-func TestFixedBufferAndFile(t *testing.T) {
+func TestFixedBuffer(t *testing.T) {
 	r := newRing(t, 8, ModeDefer)
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if err := r.RegisterFiles([]int32{int32(file.Fd())}); err != nil {
-		t.Fatal(err)
-	}
+	fd := int(file.Fd())
 	if err := r.RegisterBuffers(4); err != nil {
 		t.Fatal(err)
 	}
@@ -92,29 +90,29 @@ func TestFixedBufferAndFile(t *testing.T) {
 	for i := range mem[:4096] {
 		mem[i] = byte(i * 7)
 	}
-	r.Next().WriteFixed(FixedFile(0), mem[:4096], 512, 3, true)
+	r.Next().WriteFixed(fd, mem[:4096], 512, 3, true)
 	if got := complete(t, r, 1)[0].Result; got != 4096 {
 		t.Fatalf("write: %d", got)
 	}
-	r.Next().ReadFixed(FixedFile(0), mem[4096:], 512, 3)
+	r.Next().ReadFixed(fd, mem[4096:], 512, 3)
 	if got := complete(t, r, 1)[0].Result; got != 4096 {
 		t.Fatalf("read: %d", got)
 	}
 	if !bytes.Equal(mem[:4096], mem[4096:]) {
 		t.Error("what was read is not what was written")
 	}
-	r.Next().PunchHole(FixedFile(0), 512, 512)
+	r.Next().PunchHole(fd, 512, 512)
 	if got := complete(t, r, 1)[0].Result; got != 0 && sys.Errno(-got) != sys.EOPNOTSUPP {
 		t.Errorf("punch: %d", got)
 	}
-	r.Next().Datasync(FixedFile(0))
+	r.Next().Datasync(fd)
 	if got := complete(t, r, 1)[0].Result; got != 0 {
 		t.Errorf("datasync: %d", got)
 	}
 	if err := r.SetBuffer(3, nil); err != nil {
 		t.Errorf("empty the place: %v", err)
 	}
-	r.Next().WriteFixed(FixedFile(0), mem[:4096], 512, 3, false)
+	r.Next().WriteFixed(fd, mem[:4096], 512, 3, false)
 	if got := complete(t, r, 1)[0].Result; sys.Errno(-got) != sys.EFAULT {
 		t.Errorf("write from an emptied place: %d, want EFAULT", got)
 	}

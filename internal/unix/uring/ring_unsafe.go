@@ -58,15 +58,10 @@ func (r *Ring) mapRings(p *params) (err error) {
 }
 
 // transfer fills in what reads and writes have in common.
-func (s *SQE) transfer(opcode uint8, fd File, mem []byte, offset int64) {
+func (s *SQE) transfer(opcode uint8, fd int, mem []byte, offset int64) {
 	s.opcode, s.offset, s.length = opcode, uint64(offset), uint32(len(mem))
 	s.address = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(mem))))
-	s.file(fd)
-}
-
-// RegisterFiles makes fds[i] usable as FixedFile(i).
-func (r *Ring) RegisterFiles(fds []int32) error {
-	return register(r.fd, registerFiles, unsafe.Pointer(&fds[0]), uintptr(len(fds)))
+	s.fd = int32(fd)
 }
 
 // RegisterEventfd has fd signalled at completions.
