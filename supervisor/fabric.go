@@ -155,26 +155,30 @@ func (f *fabric) join(right *topology.Port, lease *network.Interface) (*port, er
 		}
 	}
 	if lease == nil {
-		p.iface.Gateways, p.iface.Resolvers = f.ways()
+		p.iface.Gateways, p.iface.Resolvers = f.ways(addresses)
 	}
 	p.config = network.PortConfig{MAC: p.iface.MAC, Addresses: addresses,
 		Group: right.Group, VLAN: right.VLAN, Trunk: right.Trunk, Rate: right.Rate}
 	return p, f.enter(p)
 }
 
-// ways are the routers and resolvers of the network's hosts.
-func (f *fabric) ways() (gateways []netip.Addr, resolvers []netip.AddrPort) {
-	gateways, resolvers = f.Gateways, f.Resolvers
-	if f.user() == nil {
-		return gateways, resolvers
-	}
-	for _, r := range f.router {
-		gateways = append(gateways, r.Addr())
-		if len(f.Resolvers) == 0 {
-			resolvers = append(resolvers, netip.AddrPortFrom(r.Addr(), dnsPort))
+// ways are the routers and resolvers of a host of the network with those addresses: those
+// that it can speak with.
+func (f *fabric) ways(own []netip.Addr) (gateways []netip.Addr, resolvers []netip.AddrPort) {
+	gateways, resolvers = slices.Clone(f.Gateways), slices.Clone(f.Resolvers)
+	if f.user() != nil {
+		for _, r := range f.router {
+			gateways = append(gateways, r.Addr())
+			if len(f.Resolvers) == 0 {
+				resolvers = append(resolvers, netip.AddrPortFrom(r.Addr(), dnsPort))
+			}
 		}
 	}
-	return gateways, resolvers
+	stranger := func(a netip.Addr) bool {
+		return !slices.ContainsFunc(own, func(o netip.Addr) bool { return o.Is4() == a.Is4() })
+	}
+	return slices.DeleteFunc(gateways, stranger),
+		slices.DeleteFunc(resolvers, func(r netip.AddrPort) bool { return stranger(r.Addr()) })
 }
 
 // joinUplink makes the port of an uplink.

@@ -56,6 +56,29 @@ applications:
 	}
 }
 
+// TestCompatOneFamily: a program whose application has addresses of one family only has
+// routes and resolvers of that one.
+func TestCompatOneFamily(t *testing.T) {
+	testenv.RequireRoot(t)
+	s := Up(t, program, `version: 1
+servers: {net: {kind: network}}
+networks: {lan: {server: net}}
+uplinks: {world: {network: lan, kind: user}}
+applications:
+  four: {networks: {lan: {addresses: [10.77.0.9]}}}
+  six: {networks: {lan: {addresses: ["fd00:7175:696e::9"]}}}
+`)
+	for name, c := range map[string]struct{ want, not string }{
+		"four": {"10.77.0.1", "fd00:"}, "six": {"fd00:7175:696e::1", "10.77."},
+	} {
+		out, said, status := s.quintet("run", "--compat", "--name", name, "--",
+			"sh", "-c", "cat /etc/resolv.conf; ip -4 route show default; ip -6 route show default")
+		if status != 0 || strings.Count(out, c.want) != 2 || strings.Contains(out, c.not) {
+			t.Errorf("%s: status %d\n%s%s", name, status, out, said)
+		}
+	}
+}
+
 // TestCompatLargestMTU: the largest MTU that a topology may have works, with whole
 // packets of it.
 func TestCompatLargestMTU(t *testing.T) {
