@@ -78,7 +78,6 @@ func (s *server) activeDied(p *process, starved bool) {
 func (s *Supervisor) watchBeats(ctx context.Context) {
 	tick := time.NewTicker(watchPeriod)
 	defer tick.Stop()
-	hangMax := s.config.Topology.Supervisor.HeartbeatTimeout
 	resumed := time.Now()
 	for last := resumed; ; {
 		select {
@@ -87,7 +86,7 @@ func (s *Supervisor) watchBeats(ctx context.Context) {
 		case <-tick.C: // which may have been waiting
 		}
 		s.mu.Lock()
-		now := time.Now()
+		now, hangMax := time.Now(), s.config.Topology.Supervisor.HeartbeatTimeout
 		if now.Sub(last) > hangMax/2 {
 			resumed = now
 		}
