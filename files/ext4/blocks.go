@@ -244,21 +244,29 @@ func (f *FS) holdExactly(s span) error {
 	p := bouncePool.Get().(*[]byte)
 	defer bouncePool.Put(p)
 	bitmap := (*p)[:f.bs]
-	if f.uninit(g, disk.GroupBlockUninit) {
-		f.initBitmap(g, bitmap)
-	} else {
-		b, err := f.blockBitmap(g)
-		if err != nil {
-			return err
-		}
-		copy(bitmap, b.Data)
-		b.Release()
+	if err := f.copyBitmap(g, bitmap); err != nil {
+		return err
 	}
 	end := int(at) + int(s.n)
 	if s.n == 0 || end > int(f.sb.GroupBlocks(n)) || nextSet(bitmap, g.held, int(at), end) != end {
 		return refuse(KindInvalid, "replay: blocks are in use", 0, "")
 	}
 	f.hold(g, int(at), int(s.n))
+	return nil
+}
+
+// copyBitmap copies the block bitmap of g. g.mu is held.
+func (f *FS) copyBitmap(g *group, bitmap []byte) error {
+	if f.uninit(g, disk.GroupBlockUninit) {
+		f.initBitmap(g, bitmap)
+		return nil
+	}
+	b, err := f.blockBitmap(g)
+	if err != nil {
+		return err
+	}
+	defer b.Release()
+	copy(bitmap, b.Data)
 	return nil
 }
 

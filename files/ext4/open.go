@@ -10,7 +10,7 @@ import (
 )
 
 // Open opens the file system on v, which stays the caller's to close. Unless it
-// is to be read only, a journal that holds transactions is replayed, and
+// is to be read only, a journal that holds transactions or fast commits is replayed, and
 // inodes without names are freed. A volume without a journal that was not closed is
 // opened as it is, as Linux does: e2fsck should have seen it before.
 //
@@ -44,7 +44,7 @@ func Open(v storage.Volume, o Options) (*FS, error) {
 	}
 	var replayed *jbd2.ReplayResult
 	if recover {
-		if replayed, err = replay(f); err != nil {
+		if replayed, err = replay(f, o, nil); err != nil {
 			return nil, err
 		}
 		// What was read before the replay may be out of date.
@@ -92,7 +92,7 @@ func openReplayed(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := replay(f); err != nil {
+	if _, err := replay(f, o, over); err != nil {
 		return nil, err
 	}
 	if sb, err = ReadSuperblock(over); err != nil {

@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"bytes"
 	"sync"
 
 	"github.com/quintet-os/quintet/storage"
@@ -64,6 +65,23 @@ func (o *overlay) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// blocks returns the blocks of size bytes that have changed, by number.
+func (o *overlay) blocks(size int) (map[uint64][]byte, error) {
+	blocks := map[uint64][]byte{}
+	for unit := range o.units {
+		n := uint64(unit) * overlayUnit / uint64(size)
+		if blocks[n] != nil {
+			continue
+		}
+		p := make([]byte, size)
+		if _, err := o.ReadAt(p, int64(n)*int64(size)); err != nil {
+			return nil, err
+		}
+		blocks[n] = p
+	}
+	return blocks, nil
+}
+
 // Flush implements storage.Volume.
 func (o *overlay) Flush() error { return nil }
 
@@ -72,8 +90,15 @@ func (o *overlay) Discard(off, length int64) error { return nil }
 
 // WriteZeroes implements storage.Volume.
 func (o *overlay) WriteZeroes(off, length int64) error {
-	zeros := make([]byte, overlayUnit)
+	zeros, now := make([]byte, overlayUnit), make([]byte, overlayUnit)
 	for ; length > 0; off, length = off+overlayUnit, length-overlayUnit {
+		n := min(length, overlayUnit)
+		if _, err := o.ReadAt(now[:n], off); err != nil {
+			return err
+		}
+		if bytes.Equal(now[:n], zeros[:n]) {
+			continue // memory is kept for what is another
+		}
 		if _, err := o.WriteAt(zeros[:min(length, overlayUnit)], off); err != nil {
 			return err
 		}

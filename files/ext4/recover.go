@@ -48,8 +48,9 @@ func (f *FS) Journal() (jbd2.Log, error) { return f.journalLog() }
 // Superblock returns a copy of the superblock as it was when f was opened.
 func (f *FS) Superblock() disk.Superblock { return *f.sb }
 
-// replay brings the volume up to date from its journal.
-func replay(f *FS) (*jbd2.ReplayResult, error) {
+// replay brings the volume up to date from its journal. Fast commits that follow are put
+// in their place on over, if that is given, or else on the volume.
+func replay(f *FS, o Options, over *overlay) (*jbd2.ReplayResult, error) {
 	log, err := f.journalLog()
 	if err != nil {
 		return nil, err
@@ -57,6 +58,23 @@ func replay(f *FS) (*jbd2.ReplayResult, error) {
 	result, err := jbd2.Replay(&log, jbd2.ReplayOptions{Blocks: f.sb.BlocksCount})
 	if err != nil {
 		return nil, fmt.Errorf("ext4: replaying the journal: %w", err)
+	}
+	if !result.Fast {
+		return &result, nil
+	}
+	if over != nil {
+		return &result, replayFast(over, &log, result.End, o)
+	}
+	over = newOverlay(f.volume)
+	if err := replayFast(over, &log, result.End, o); err != nil {
+		return nil, err
+	}
+	blocks, err := over.blocks(f.bs)
+	if err == nil {
+		err = jbd2.Supersede(&log, blocks)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ext4: replaying fast commits: %w", err)
 	}
 	return &result, nil
 }

@@ -64,8 +64,9 @@ func (n ExtentNode) entry(i int) []byte {
 func (n ExtentNode) First(i int) uint32 { return le.Uint32(n.entry(i)) }
 
 // Extent is entry i of a leaf.
-func (n ExtentNode) Extent(i int) Extent {
-	e := n.entry(i)
+func (n ExtentNode) Extent(i int) Extent { return decodeExtent(n.entry(i)) }
+
+func decodeExtent(e []byte) Extent {
 	x := Extent{Logical: le.Uint32(e), Len: uint32(le.Uint16(e[4:]))}
 	x.Physical = uint64(le.Uint16(e[6:]))<<32 | uint64(le.Uint32(e[8:]))
 	if x.Len > ExtentLenMax {

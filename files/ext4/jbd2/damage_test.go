@@ -45,7 +45,7 @@ func replayDamaged(t *testing.T, m *crashtest.Image, salvage bool) error {
 	_, err := jbd2.Replay(toyLog(m), jbd2.ReplayOptions{Blocks: toyVolume, Salvage: salvage})
 	var format *jbd2.FormatError
 	var sum *jbd2.ChecksumError
-	if err != nil && !errors.As(err, &format) && !errors.As(err, &sum) && !errors.Is(err, jbd2.ErrFastCommit) {
+	if err != nil && !errors.As(err, &format) && !errors.As(err, &sum) {
 		t.Fatalf("damage was reported as: %v", err)
 	}
 	return err
@@ -178,9 +178,9 @@ func TestDamagedDataIsRefused(t *testing.T) {
 	}
 }
 
-// TestFastCommitsAreRefused by name, if there are any: a journal that merely
-// has room for them is replayed.
-func TestFastCommitsAreRefused(t *testing.T) {
+// TestFastCommitsAreNoticed if there are any, and stay in force until they are superseded: a
+// journal that merely has room for them is replayed.
+func TestFastCommitsAreNoticed(t *testing.T) {
 	testenv.Unraced(t)
 	path := ext4test.Mkfs(t, 32<<20, "-O", "fast_commit")
 	dir, unmount := ext4test.Mount(t, path, "")
@@ -200,10 +200,23 @@ func TestFastCommitsAreRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		v := openVolume(t, path)
-		if _, err = jbd2.Replay(v.log(crashtest.FromBytes(content)), jbd2.ReplayOptions{Blocks: v.blocks}); errors.Is(err, jbd2.ErrFastCommit) {
-			sawFast = true
-		} else if err != nil {
+		log := v.log(crashtest.FromBytes(content))
+		first, err := jbd2.Replay(log, jbd2.ReplayOptions{Blocks: v.blocks})
+		if err != nil {
 			t.Fatal(err)
+		}
+		if !first.Fast {
+			continue
+		}
+		sawFast = true
+		if again, err := jbd2.Replay(log, jbd2.ReplayOptions{Blocks: v.blocks}); err != nil || !again.Fast || again.End != first.End || again.Blocks != 0 {
+			t.Fatalf("replayed again: %+v, %v; at first %+v", again, err, first)
+		}
+		if err := jbd2.Supersede(log, nil); err != nil {
+			t.Fatal(err)
+		}
+		if last, err := jbd2.Replay(log, jbd2.ReplayOptions{Blocks: v.blocks}); err != nil || last.Fast {
+			t.Fatalf("superseded: %+v, %v", last, err)
 		}
 	}
 	if !sawFast {

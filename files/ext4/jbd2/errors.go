@@ -5,10 +5,6 @@ import (
 	"fmt"
 )
 
-// ErrFastCommit refuses a journal whose fast-commit area holds changes that are
-// not in the log proper. Mount the volume once with Linux, or run e2fsck on it.
-var ErrFastCommit = errors.New("jbd2: the journal holds fast commits, which are not replayed here; run e2fsck")
-
 // ErrNoCredits is returned by Extend when the running transaction has no room
 // for more blocks: finish what is consistent, Restart the handle, go on.
 var ErrNoCredits = errors.New("jbd2: the transaction has no room for more credits")

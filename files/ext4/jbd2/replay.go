@@ -28,6 +28,9 @@ type ReplayResult struct {
 	Blocks      int    // written to their home
 	Revoked     int    // copies not written because a revoke record forbade it
 	RevokeCount int    // revoke records read
+	// Fast says that fast commits follow transaction End-1. The log is left so that they
+	// stay in force: see Log.FastBlock and Supersede.
+	Fast bool
 }
 
 // Replay brings the volume to the state of the last committed transaction, in
@@ -36,7 +39,7 @@ type ReplayResult struct {
 // the log is marked only after a flush.
 //
 // A log that is empty is left alone. Errors: *FormatError, *ChecksumError,
-// *buffer.IOError, ErrFastCommit.
+// *buffer.IOError.
 func Replay(log *Log, o ReplayOptions) (ReplayResult, error) {
 	sb, err := log.Load()
 	if err != nil {
@@ -52,10 +55,11 @@ func Replay(log *Log, o ReplayOptions) (ReplayResult, error) {
 	if damage != nil && !(o.Salvage && errors.As(damage, &sum)) {
 		return result, damage
 	}
-	sb.Start = 0
-	// One more than the first transaction not replayed: remains of that one may
-	// be in the log, and must not pass for a new transaction of the same number.
-	sb.Sequence = result.End + 1
+	if result.Fast {
+		sb.Start, sb.Sequence = sb.First, result.End
+	} else {
+		sb.empty(result.End)
+	}
 	if err := log.write(0, sb.marshal()); err != nil {
 		return result, err
 	}
@@ -78,7 +82,7 @@ func Wipe(log *Log) error {
 	case err != nil && !after(end, sb.Sequence):
 		end = sb.Sequence
 	}
-	sb.Start, sb.Sequence = 0, end+1
+	sb.empty(end)
 	if err := log.write(0, sb.marshal()); err != nil {
 		return err
 	}
@@ -108,7 +112,7 @@ func (r *replay) run(result *ReplayResult) error {
 		}
 	}
 	result.End = end
-	if err := r.fastCommits(end); err != nil {
+	if result.Fast, err = r.fastCommits(end); err != nil {
 		return err
 	}
 	if err := r.each(end, func(w *walker, p []byte, kind, at uint32) error {
@@ -241,24 +245,4 @@ func (r *replay) write() error {
 		batch = batch[:0]
 	}
 	return r.log.flush()
-}
-
-// fastCommitHead is the tag that begins a fast commit; it is little-endian,
-// unlike all the rest: tag, length, features, transaction.
-const fastCommitHead = 9
-
-// fastCommits refuses a journal whose fast-commit area continues the log.
-func (r *replay) fastCommits(end uint32) error {
-	if r.sb.FastCommitBlocks < 2 {
-		return nil
-	}
-	p := make([]byte, r.log.BlockSize)
-	// The area begins one block after the log's end; the block between is unused.
-	if err := r.log.read(r.sb.end()+1, p); err != nil {
-		return err
-	}
-	if binary.LittleEndian.Uint16(p) == fastCommitHead && binary.LittleEndian.Uint32(p[8:]) == end {
-		return ErrFastCommit
-	}
-	return nil
 }

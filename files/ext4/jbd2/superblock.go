@@ -97,6 +97,11 @@ func (s *Superblock) end() uint32 { return s.Blocks - s.FastCommitBlocks }
 // Dirty reports whether the log holds transactions to replay.
 func (s *Superblock) Dirty() bool { return s.Start != 0 }
 
+// empty marks the log as holding nothing. The next transaction gets a number beyond end,
+// the first not replayed: remains of that one may be in the log, and must not pass for a
+// new transaction of the same number.
+func (s *Superblock) empty(end uint32) { s.Start, s.Sequence = 0, end+1 }
+
 // marshal returns the block with the present field values and its checksum.
 func (s *Superblock) marshal() []byte {
 	put := func(at int, v uint32) { binary.BigEndian.PutUint32(s.raw[at:], v) }
