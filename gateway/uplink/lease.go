@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/dhcp"
@@ -45,6 +46,8 @@ func (l *Leases) Start(send func(frame []byte) error, tell func(broker.Body)) (f
 		Send:    send,
 		Lost:    l.fail,
 		Changed: func(mac network.MAC, now dhcp.Lease) { l.got(mac, &now) },
+
+		Suspended: unix.Suspended,
 	})
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.tasks.Go(func() {

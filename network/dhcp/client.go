@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
@@ -26,6 +27,9 @@ type Config struct {
 	// Changed is called when a lease was renewed with other gateways or resolvers. Nil:
 	// nobody is told. Neither it nor Lost may wait for Close.
 	Changed func(mac network.MAC, now Lease)
+	// Suspended is for how long the machine has been suspended so far: time in which
+	// leases ran, and no clock of this process. Nil: never.
+	Suspended func() time.Duration
 }
 
 // Client gets and keeps the leases of the ports of one network. All methods may be
@@ -43,6 +47,9 @@ type Client struct {
 
 // New returns a client that does nothing until Acquire.
 func New(cfg Config) *Client {
+	if cfg.Suspended == nil {
+		cfg.Suspended = func() time.Duration { return 0 }
+	}
 	c := &Client{cfg: cfg, ports: make(map[network.MAC]*port)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
@@ -132,7 +139,7 @@ func (c *Client) add(mac network.MAC, hostname string) (*port, error) {
 	case len(c.ports) >= network.PortsMax:
 		return nil, &Error{Kind: KindLimit, MAC: mac}
 	}
-	p := &port{send: c.cfg.Send, mac: mac, hostname: hostname, inbox: make(chan answer, inboxMax)}
+	p := &port{send: c.cfg.Send, suspended: c.cfg.Suspended, mac: mac, hostname: hostname, inbox: make(chan answer, inboxMax)}
 	p.ctx, p.cancel = context.WithCancel(c.ctx)
 	c.ports[mac] = p
 	return p, nil

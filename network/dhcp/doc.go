@@ -17,7 +17,8 @@
 //
 // # Invariants
 //
-//   - A lease counts from when it was asked for, so it never outlives the server's.
+//   - A lease counts from when it was asked for, so it never outlives the server's, but
+//     for the moment after a suspension in which it is asked for again.
 //   - Every lease that Acquire returned ends by Release, Close, or exactly one call of
 //     Config.Lost.
 //   - Of the frames that come in, Filter takes those that answer a client of this

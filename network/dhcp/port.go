@@ -23,6 +23,10 @@ const (
 	refusedPause = time.Second
 	// renewPause is the least time between two attempts to renew (RFC 2131, 4.4.5).
 	renewPause = time.Minute
+	// suspendedMin is the shortest suspension that counts, and suspendedLook how often one
+	// is looked for.
+	suspendedMin  = time.Second
+	suspendedLook = 10 * time.Second
 )
 
 var (
@@ -32,12 +36,13 @@ var (
 
 // port is one that has a lease, or wants one. Only one goroutine works on it.
 type port struct {
-	send     func(frame []byte) error
-	mac      network.MAC
-	hostname string
-	inbox    chan answer
-	ctx      context.Context // ends with the port's interest
-	cancel   context.CancelFunc
+	send      func(frame []byte) error
+	suspended func() time.Duration
+	mac       network.MAC
+	hostname  string
+	inbox     chan answer
+	ctx       context.Context // ends with the port's interest
+	cancel    context.CancelFunc
 
 	bound binding // guarded by Client.mu
 }
@@ -76,15 +81,26 @@ func (p *port) acquire() (binding, *Error) {
 	}
 }
 
-// renew waits until a lease is to be renewed, and does so, from renewing to rebinding.
+// renew waits until a lease is to be renewed, and does so, from renewing to rebinding. A
+// suspension of the machine meanwhile is part of the lease's time: afterwards the port asks
+// at once, and whoever answers, like a host that is started again (RFC 2131, 3.2), since
+// even a lease that has ended may still be had.
 func (p *port) renew(b binding) (binding, *Error) {
 	if b.end.IsZero() {
 		<-p.ctx.Done()
 		return b, nil
 	}
-	p.sleep(time.Until(b.renew))
+	away := p.await(b.renew)
 	x := p.begin()
-	got, next, err := p.confirm(x, func() []byte { return p.extend(x, b, false) }, halving(b.rebind))
+	var got *answer
+	var next binding
+	var err error
+	if away == 0 {
+		got, next, err = p.confirm(x, func() []byte { return p.extend(x, b, false) }, halving(b.rebind))
+	} else {
+		b.end = b.end.Add(-away)
+		got, next, err = p.confirm(x, func() []byte { return p.extend(x, b, true) }, backoff(requestsMax))
+	}
 	if got == nil {
 		x.sent = time.Now()
 		got, next, err = p.confirm(x, func() []byte { return p.extend(x, b, true) }, halving(b.end))
@@ -98,6 +114,19 @@ func (p *port) renew(b binding) (binding, *Error) {
 		return b, &Error{Kind: KindMoved, MAC: p.mac, Detail: next.lease.Addresses[0].String()}
 	}
 	return next, nil
+}
+
+// await waits for a time, or until the machine has been suspended, and returns for how
+// long.
+func (p *port) await(until time.Time) (away time.Duration) {
+	before := p.suspended()
+	for left := time.Until(until); left > 0 && p.ctx.Err() == nil; left = time.Until(until) {
+		p.sleep(min(left, suspendedLook))
+		if away := p.suspended() - before; away >= suspendedMin {
+			return away
+		}
+	}
+	return 0
 }
 
 // transaction is a question and its answer.

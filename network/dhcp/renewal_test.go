@@ -80,6 +80,55 @@ func TestRenewal(t *testing.T) {
 	})
 }
 
+// A suspension of the machine is part of a lease's time: afterwards any server is asked at
+// once, also when the lease has ended, and a while later it has.
+func TestSuspension(t *testing.T) {
+	for name, c := range map[string]struct {
+		away   time.Duration
+		silent bool
+		left   time.Duration // of the lease, after the suspension; 0: it is renewed
+	}{
+		"short":                 {away: 20 * time.Minute},
+		"longer than the lease": {away: 3 * time.Hour},
+		"short, silence":        {20 * time.Minute, true, 30 * time.Minute},
+		"longer, silence":       {3 * time.Hour, true, 2 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var silent atomic.Bool
+				w := newWorld(t, func(s sent) []*dhcpv4.DHCPv4 {
+					if silent.Load() {
+						return nil
+					}
+					return generous(s)
+				})
+				defer w.client.Close()
+				w.mustAcquire()
+				pass(10 * time.Minute)
+				w.taken()
+				silent.Store(c.silent)
+				w.suspended.Add(int64(c.away))
+				pass(11 * time.Second)
+				_, all := w.taken()
+				if len(all) == 0 || all[0].to != network.Broadcast || !all[0].ClientIPAddr.Equal(address.Addr().AsSlice()) {
+					t.Fatalf("after a suspension of %v it says %v", c.away, all)
+				}
+				if !c.silent {
+					pass(29 * time.Minute)
+					if kinds, _ := w.taken(); kinds != nil {
+						t.Errorf("before T1 of the next lease %v were sent", kinds)
+					}
+				} else {
+					pass(c.left - 11*time.Second)
+				}
+				if lost, _ := w.ends(); (len(lost) == 1) != c.silent {
+					t.Errorf("lost: %v", lost)
+				}
+			})
+		})
+	}
+}
+
 // What a server says at a renewal is what counts.
 func TestRenewalChanges(t *testing.T) {
 	moved := netip.MustParsePrefix("10.5.0.78/24")

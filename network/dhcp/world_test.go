@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,6 +44,8 @@ type world struct {
 	// answer returns the answers to what was sent.
 	answer func(s sent) []*dhcpv4.DHCPv4
 
+	suspended atomic.Int64 // ns, so far
+
 	mu      sync.Mutex
 	all     []sent
 	lost    []error
@@ -66,6 +69,7 @@ func newWorld(t *testing.T, answer func(s sent) []*dhcpv4.DHCPv4) *world {
 			defer w.mu.Unlock()
 			w.changed = append(w.changed, now)
 		},
+		Suspended: func() time.Duration { return time.Duration(w.suspended.Load()) },
 	})
 	return w
 }
