@@ -28,7 +28,8 @@
 //     taken, by whatever path. It changes on taking and only then.
 //   - Nothing that a server needs to go on is kept in its own memory: Attach
 //     finds all of it in the two segments, so a successor continues where a dead
-//     server stopped, whichever write was its last.
+//     server stopped, whichever write was its last. The same holds of a client that is
+//     a Requester, and of both.
 //   - What was in flight at Attach stays so until it is taken: a client that puts its
 //     sequence number back violates the protocol.
 //   - A session is of one set at most, and in one state there: looked at, asleep,
@@ -58,8 +59,8 @@
 //
 // # Locks
 //
-// A Session, a Sessions, and either end of a ring belong to one goroutine and
-// have no locks. A Client may be used by any number of goroutines. Its slot
+// A Session, a Sessions, a Requester, and either end of a ring belong to one goroutine
+// and have no locks. A Client may be used by any number of goroutines. Its slot
 // claims and replies use atomics; slotQueue.mu guards the queue of those who find
 // no slot, waiter.mu the membership of a waiter. Both are leaves: nothing is
 // locked under them. Only waiters.mu is taken before a waiter.mu.

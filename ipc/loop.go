@@ -61,6 +61,8 @@ type Loop struct {
 	spin     uint64 // ticks; 0: never spin
 	start    time.Time
 
+	awaited []*Requester // by whose bells the loop is woken too
+
 	tokens map[int32]*Session
 	token  int32
 	muted  []muted // sessions whose doorbells are not heard now, the first to be heard again first
@@ -122,6 +124,41 @@ func (l *Loop) Watch(fd int) error { return l.epoll.Add(fd, tokenPosted) }
 
 // Unwatch ends Watch.
 func (l *Loop) Unwatch(fd int) error { return l.epoll.Remove(fd) }
+
+// Await has the loop woken by the replies to a requester, attached already, that its core
+// polls in its steps. It is called on the loop's thread or before Run.
+func (l *Loop) Await(r *Requester) error {
+	if err := l.epoll.Add(r.bell, tokenPosted); err != nil {
+		return fmt.Errorf("ipc: watch the bell of a requester: %w", err)
+	}
+	l.awaited = append(l.awaited, r)
+	return nil
+}
+
+// Forget ends Await.
+func (l *Loop) Forget(r *Requester) error {
+	l.awaited = slices.DeleteFunc(l.awaited, func(o *Requester) bool { return o == r })
+	return l.epoll.Remove(r.bell)
+}
+
+// announceSleep tells the servers of all requesters to ring; false if one has something
+// for the core already.
+func (l *Loop) announceSleep() bool {
+	for i, r := range l.awaited {
+		if !r.Sleep() {
+			l.announceAwake(i + 1)
+			return false
+		}
+	}
+	return true
+}
+
+// announceAwake takes back what the first n requesters have announced.
+func (l *Loop) announceAwake(n int) {
+	for _, r := range l.awaited[:n] {
+		r.Wake()
+	}
+}
 
 // Add puts a session, attached already, under the loop. It is called on the
 // loop's thread or before Run.
@@ -219,7 +256,13 @@ func (l *Loop) Run(ctx context.Context) error {
 				if ctx.Err() != nil {
 					return nil
 				}
-				if err := l.sleep(&now); err != nil {
+				if !l.announceSleep() {
+					idleSince = 0
+					continue
+				}
+				err := l.sleep(&now)
+				l.announceAwake(len(l.awaited))
+				if err != nil {
 					return err
 				}
 				l.sessions.settle()

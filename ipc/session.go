@@ -44,6 +44,10 @@ type SessionConfig struct {
 	Client, Server []byte
 	// Doorbell is the eventfd the client rings when the server sleeps.
 	Doorbell int
+	// Bell is the eventfd by which a client that is a Requester is woken; 0: it sleeps on
+	// the futex in the server's segment. It must be non-blocking for good: whoever could
+	// change that could stop the server that rings it. One that is full is not rung.
+	Bell int
 }
 
 // Session is the server's side of one session. It belongs to one goroutine.
@@ -51,6 +55,7 @@ type Session struct {
 	ID       uint64
 	g        Geometry
 	doorbell int
+	wake     int // the client's eventfd; 0: it sleeps on the futex
 
 	client, server memory
 
@@ -117,7 +122,7 @@ func NewSession(cfg SessionConfig) (*Session, error) {
 	n := g.bitWords()
 	masks := make([]uint64, 5*n)
 	s := &Session{
-		ID: cfg.ID, g: g, doorbell: cfg.Doorbell,
+		ID: cfg.ID, g: g, doorbell: cfg.Doorbell, wake: cfg.Bell,
 		client: newMemory(cfg.Client), server: newMemory(cfg.Server),
 		words: n, valid: masks[:n], parity: masks[n : 2*n], inflight: masks[2*n : 3*n],
 		replay: masks[3*n : 4*n], started: masks[4*n:],
@@ -261,7 +266,9 @@ func (s *Session) ring() {
 func (s *Session) WakeClient() {
 	if s.ringing {
 		s.ringing = false
-		if bell := s.server.word32(offBell); bell != nil {
+		if s.wake != 0 {
+			_ = unix.Ring(s.wake) // only a closed descriptor can fail, and then nobody listens
+		} else if bell := s.server.word32(offBell); bell != nil {
 			unix.FutexWake(bell)
 		}
 	}

@@ -36,6 +36,7 @@ type pair struct {
 	g          Geometry
 	cmem, smem []byte
 	doorbell   int
+	bell       int // of a requester; 0: there is none
 	client     *Client
 	session    *Session
 }
@@ -62,7 +63,7 @@ func newPair(t testing.TB, g Geometry) *pair {
 // attach plays a new server taking the session over.
 func (p *pair) attach(generation uint64) *Session {
 	p.t.Helper()
-	s, err := NewSession(SessionConfig{ID: 1, Geometry: p.g, Client: p.cmem, Server: p.smem, Doorbell: p.doorbell})
+	s, err := NewSession(SessionConfig{ID: 1, Geometry: p.g, Client: p.cmem, Server: p.smem, Doorbell: p.doorbell, Bell: p.bell})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -74,9 +75,20 @@ func (p *pair) attach(generation uint64) *Session {
 func serve(t testing.TB, spin time.Duration, sessions ...*Session) (stop func()) {
 	t.Helper()
 	set := NewSessions()
-	l, err := NewLoop(LoopConfig{Core: &echo{set}, Sessions: set, Spin: spin})
+	return run(t, LoopConfig{Core: &echo{set}, Sessions: set, Spin: spin}, sessions)
+}
+
+// run runs a loop over the sessions until stop is called.
+func run(t testing.TB, cfg LoopConfig, sessions []*Session, awaited ...*Requester) (stop func()) {
+	t.Helper()
+	l, err := NewLoop(cfg)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, r := range awaited {
+		if err := l.Await(r); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, s := range sessions {
 		if err := l.Add(s); err != nil {

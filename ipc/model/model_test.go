@@ -55,6 +55,9 @@ var variants = []variant{
 	{model: "slots.pml", defines: "DEATHS=0", cycles: true},
 	{model: "slots.pml", cycles: true, long: true},
 	{model: "slots.pml", defines: "DEATHS=2", long: true},
+	{model: "slots.pml", defines: "CLIENT_DEATHS=1 DEATHS=0"},
+	{model: "slots.pml", defines: "CLIENT_DEATHS=2 DEATHS=0", long: true},
+	{model: "slots.pml", defines: "CLIENT_DEATHS=1", long: true},
 	// The look at every slot gives a successor its order, not its completeness:
 	// the parities of the replies are what makes it miss nothing.
 	{model: "slots.pml", defines: "NO_LOOK_AT_EVERY_SLOT"},
@@ -68,6 +71,9 @@ var variants = []variant{
 	{model: "slots.pml", defines: "RESUME_AFTER_TAKEN", fails: stuck},
 	{model: "slots.pml", defines: "KILLER DEATH_NOT_COUNTED", fails: broken},
 	{model: "slots.pml", defines: "DEATHS=2 ATTEMPTS_WITHOUT_SEQ", fails: broken},
+	{model: "slots.pml", defines: "CLIENT_DEATHS=1 DEATHS=0 SUBMIT_BITS_NOT_STORED", fails: "(" + stuck + "|" + broken + ")"},
+	{model: "slots.pml", defines: "CLIENT_DEATHS=1 DEATHS=0 TOGGLE_AT_TAKEOVER", fails: broken},
+	{model: "slots.pml", defines: "CLIENT_DEATHS=1 DEATHS=0 SEQ_FROM_REPLIES", fails: "(" + stuck + "|" + broken + ")"},
 
 	{model: "handover.pml"},
 	{model: "handover.pml", defines: "SPIN"},

@@ -7,6 +7,8 @@
  * parities, executes them in any order, at once or through a device, and answers:
  * record, sequence number, done bit. The client takes a reply by looking at the
  * slot or by way of the done bits. A successor starts from the two segments alone.
+ * With CLIENT_DEATHS the client dies too, as a Requester may: its successor takes over
+ * what has been asked.
  *
  * Checked, by assertions and by the absence of invalid end states and of infinite
  * runs: every request is answered exactly once; no reply is taken for another
@@ -24,6 +26,9 @@
 #endif
 #ifndef DEATHS
 #define DEATHS   1
+#endif
+#ifndef CLIENT_DEATHS
+#define CLIENT_DEATHS 0
 #endif
 #define POISON   2
 #define NOBODY   SLOTS
@@ -44,6 +49,7 @@ bit attemptOnCPU[SLOTS];
 bit waiting[SLOTS];         /* the owner sleeps */
 /* fault, and what an observer outside would have counted */
 bit die;
+bit dies;                   /* the owner of slot 0 */
 byte onCPU = NOBODY;
 byte blamed[SLOTS];         /* deaths while the current request was on the processor */
 byte effects[SLOTS];        /* last request that took effect */
@@ -55,9 +61,47 @@ byte effects[SLOTS];        /* last request that took effect */
 #define kills(s, seq) false
 #endif
 
+inline await(s) {
+	if
+	:: answered[s] == seq
+	:: waiting[s] = 1; !waiting[s]
+	fi;
+	got = reply[s];
+	assert(got == FAILED || got == payload(s, seq));
+	assert(got != FAILED || blamed[s] >= POISON);
+	assert(got == FAILED || effects[s] == seq);
+	assert(!kills(s, seq) || got == FAILED)
+}
+
+/* Attach of a Requester: what has been published is asked, and what has not been is not. */
+inline attach(s) {
+#ifdef SEQ_FROM_REPLIES
+	seq = answered[s];
+#else
+	seq = asked[s];
+#endif
+#ifdef TOGGLE_AT_TAKEOVER
+	if
+	:: seq != answered[s] -> assert(submit[s] != seq % 2); submit[s] = seq % 2
+	:: else
+	fi;
+#else
+#ifndef SUBMIT_BITS_NOT_STORED
+	submit[s] = seq % 2;
+#endif
+#endif
+	if
+	:: answered[s] != seq -> await(s)
+	:: else
+	fi
+}
+
 proctype Owner(byte s) {
 	byte seq, got;
 
+born:
+	{
+	attach(s);
 	do
 	:: seq < REQUESTS ->
 		seq++;
@@ -71,17 +115,16 @@ proctype Owner(byte s) {
 #endif
 		assert(submit[s] != seq % 2);
 		submit[s] = seq % 2;
-		if
-		:: answered[s] == seq
-		:: waiting[s] = 1; !waiting[s]
-		fi;
-		got = reply[s];
-		assert(got == FAILED || got == payload(s, seq));
-		assert(got != FAILED || blamed[s] >= POISON);
-		assert(got == FAILED || effects[s] == seq);
-		assert(!kills(s, seq) || got == FAILED)
+		await(s)
 	:: else -> break
 	od
+	} unless {
+		s == 0 && dies
+	};
+	if
+	:: s == 0 && dies -> d_step { seq = 0; got = 0; waiting[0] = 0; dies = 0 }; goto born
+	:: else
+	fi
 }
 
 /* The client's waiter: finds replies by the done bits. */
@@ -94,7 +137,7 @@ proctype Owner(byte s) {
 proctype Waiter() {
 end:
 	do
-	:: finished(0) -> waiting[0] = 0
+	:: atomic { finished(0) -> waiting[0] = 0 } /* it dies with the owner, not between */
 	:: finished(1) -> waiting[1] = 0
 	od
 }
@@ -280,12 +323,26 @@ proctype Reaper() {
 	od
 }
 
+proctype ClientReaper() {
+	byte deaths;
+
+	do
+	:: deaths < CLIENT_DEATHS ->
+		deaths++;
+		dies = 1;
+end:
+		!dies /* it may have finished */
+	:: break
+	od
+}
+
 init {
 	atomic {
 		run Owner(0);
 		run Owner(1);
 		run Waiter();
 		run Server();
-		run Reaper()
+		run Reaper();
+		run ClientReaper()
 	}
 }
