@@ -46,10 +46,18 @@ func serveDHCP(t *testing.T, world *netns.Namespace, arguments ...string) (stop 
 }
 
 // TestDHCPUplink: the addresses of applications come from a DHCP server behind the
-// uplink, stay over deaths of the server and of the uplink, and go back in the end.
+// uplink, stay over deaths of the server and of the uplink, and over the absence of its
+// interface, and go back in the end.
 func TestDHCPUplink(t *testing.T) {
 	system, world := linktest.NewNamespace(t), linktest.NewNamespace(t)
-	cable(t, system, world, nil, prefixes(worldEnd+"/24"))
+	lay := func() {
+		t.Helper()
+		far := netns.Interface{Name: "cable", MAC: outsideMAC, Addresses: prefixes(worldEnd + "/24")}
+		if err := system.Veth(netns.Interface{Name: "cable"}, world, far); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lay()
 	stop := serveDHCP(t, world, "--dhcp-range=192.0.2.50,192.0.2.51,255.255.255.0,1h", "--dhcp-option=option:router,"+worldEnd)
 	serveIn(t, world, worldEnd+":80")
 	s := UpIn(t, system, program, `version: 1
@@ -72,6 +80,11 @@ applications: {test: {networks: {office: {}}}}
 	s.Until("another uplink serves", func(state *supervisor.State) bool {
 		return state.Uplinks[0].Serving && state.Uplinks[0].PID != before.PID
 	})
+	post(t, n.DialContext, worldEnd+":80", 1<<20)
+	ip(t, system, "link", "delete", "cable")
+	s.troubled("waiting for interface cable", false)
+	lay()
+	s.troubled("", true)
 	post(t, n.DialContext, worldEnd+":80", 1<<20)
 	// The server has two addresses. One that was given back can be had again.
 	second := s.Network("test", "office")

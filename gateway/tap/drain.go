@@ -25,29 +25,26 @@ var unfinished = map[string]bool{"04": true, "05": true, "09": true, "0B": true}
 
 // Drain waits until the server has taken all that the processes inside have sent: until no
 // connection is unfinished, no neighbour is being asked for, whom datagrams in the kernel
-// may wait for, and nothing more comes by the interface. It ends as well when the port or
+// may wait for, and the interface has been empty. It ends as well when the port or
 // the interface has come to its end, and when ctx ends, which is no error either. It is
 // for when the processes inside have ended.
 func (g *Gateway) Drain(ctx context.Context) error {
-	// Whoever is not waited for any more may only just have sent what waited, so that
-	// takes a second look.
-	quiet, came := false, uint64(0)
+	settled := false
 	for period := drainPeriodMin; ; period = min(2*period, drainPeriodMax) {
 		n, err := g.unfinished()
 		if err != nil {
 			return fmt.Errorf("look for what is not finished: %w", err)
 		}
 		if n == 0 {
-			if g.pump.Drain(ctx) != nil {
+			// Who is not waited for any more may only just have sent what waited, so that
+			// takes a second look. Others may speak to the kernel inside for ever, so
+			// there is no third.
+			if g.pump.Drain(ctx) != nil || settled {
 				return nil
 			}
-			now := g.pump.Counters().Received
-			if quiet && now == came {
-				return nil
-			}
-			came, period = now, drainPeriodMin
+			period = drainPeriodMin
 		}
-		quiet = n == 0
+		settled = n == 0
 		select {
 		case <-time.After(period):
 		case <-g.ended:
