@@ -78,35 +78,21 @@ func (t *tx) use(s span) error {
 // allocate takes one claimed block for metadata, near goal.
 func (t *tx) allocate(goal uint64) (uint64, error) {
 	d := t.op.Decision
-	s := span{n: 1}
-	var err error
-	switch {
-	case t.forQuota && t.op.replaying() && d.nextQuota < len(d.Quota):
-		s.block = d.Quota[d.nextQuota]
-		d.nextQuota++
-		err = t.f.holdExactly(s)
-	case t.forQuota:
-		// Also in a replay: another operation may have counted the id first.
-		s, err = t.f.reserve(goal, 1)
-		if d != nil && err == nil {
-			d.Quota = append(d.Quota, s.block)
-			d.nextQuota = len(d.Quota)
-		}
-	case t.op.replaying():
-		if d.nextMeta >= len(d.Metadata) {
-			return 0, refuse(KindInvalid, "replay: more blocks are needed than were recorded", 0, "")
-		}
-		s.block = d.Metadata[d.nextMeta]
-		d.nextMeta++
-		err = t.f.holdExactly(s)
-	default:
-		s, err = t.f.reserve(goal, 1)
-		if d != nil && err == nil {
-			d.Metadata = append(d.Metadata, s.block)
-		}
+	if !t.forQuota && t.op.replaying() && d.metadata < len(d.Metadata) {
+		s := span{d.Metadata[d.metadata], 1} // held by Expect
+		d.metadata++
+		return s.block, t.use(s)
 	}
+	if t.op.decided() && !t.forQuota {
+		return 0, refuse(KindInvalid, "replay: more blocks are needed than were recorded", 0, "")
+	}
+	s, err := t.f.reserve(goal, 1)
 	if err != nil {
 		return 0, err
+	}
+	if d != nil && !t.forQuota {
+		d.Metadata = append(d.Metadata, s.block)
+		d.metadata++
 	}
 	if t.claimed > 0 {
 		t.claimed--

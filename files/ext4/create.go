@@ -231,7 +231,9 @@ func (f *FS) make(op *Op, what string, dir uint32, name string, mode uint16, blo
 // not counted before.
 func (f *FS) beginNew(op *Op, d *inode, mode uint16, fresh, blocks int) (*tx, *inode, error) {
 	for again := false; ; again = true {
-		op.rewind()
+		if err := op.rewind(f); err != nil {
+			return nil, nil, err
+		}
 		t, err := f.begin(op, creditsName+2*creditsInode+creditsXattrs+fresh*creditsNewID, blocks+fresh*f.claimNewID())
 		if err != nil {
 			return nil, nil, err
@@ -283,12 +285,14 @@ func (f *FS) Link(op *Op, ino, dir uint32, name string) error {
 	case i.d.Links >= disk.LinksMax:
 		return refuse(KindTooManyLinks, "link", ino, name)
 	}
+	if err := op.rewind(f); err != nil {
+		return err
+	}
 	grown, err := f.promiseName(op, d, name)
 	if err != nil {
 		return err
 	}
 	defer grown.release()
-	op.rewind()
 	t, err := f.begin(op, creditsName+2*creditsInode, claimName)
 	if err != nil {
 		return err

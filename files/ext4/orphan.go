@@ -114,6 +114,9 @@ func (f *FS) Release(op *Op, ino uint32) error {
 	if !last {
 		return nil
 	}
+	if err := op.rewind(f); err != nil {
+		return err
+	}
 	unlock, err := f.lock(i)
 	if err != nil {
 		return nil // freed meanwhile, which is what was wanted
@@ -131,6 +134,22 @@ func (f *FS) held(i *inode) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return i.holds > 0
+}
+
+// goOn frees what is left of an inode that lost its last name in a part that has committed.
+func (f *FS) goOn(op *Op) error {
+	i, unlock, err := f.lockOne(op.Decision.Ino)
+	if err != nil {
+		if KindOf(err) == KindStale {
+			err = nil // freed when the file system was opened
+		}
+		return err
+	}
+	defer unlock()
+	if i.d.Links > 0 || !i.orphan.Load() {
+		return nil
+	}
+	return f.evict(op, i)
 }
 
 // evict frees an orphan with all it has. It needs i.mu.

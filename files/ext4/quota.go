@@ -133,7 +133,9 @@ func (f *FS) SetQuota(op *Op, kind QuotaKind, id uint32, l disk.Quota) error {
 	if err := f.writable(); err != nil {
 		return err
 	}
-	op.rewind()
+	if err := op.rewind(f); err != nil {
+		return err
+	}
 	t, err := f.begin(op, creditsNewID+creditsInode, f.claimNewID())
 	if err != nil {
 		return err

@@ -245,7 +245,7 @@ func (f *FS) reap(op *Op, i *inode) error {
 	case i.d.Links == 0:
 		return f.evict(op, i)
 	}
-	return f.truncate(op, i, i.d.Size, rights{})
+	return f.truncate(op, i, i.d.Size, 0, 0, func(*tx) error { return nil })
 }
 
 // Run commits what has been done every few seconds, and writes it home, until

@@ -46,6 +46,12 @@ func (f *FS) Rename(op *Op, oldDir uint32, oldName string, newDir uint32, newNam
 	if err := f.writable(); err != nil {
 		return err
 	}
+	if err := op.rewind(f); err != nil {
+		return err
+	}
+	if op.from() > 0 {
+		return f.goOn(op)
+	}
 	if oldDir != newDir {
 		f.renameMu.Lock()
 		defer f.renameMu.Unlock()
@@ -76,7 +82,6 @@ func (f *FS) Rename(op *Op, oldDir uint32, oldName string, newDir uint32, newNam
 		return err
 	}
 	defer grown.release()
-	op.rewind()
 	t, err := f.begin(op, 2*creditsName+creditsRemove+4*creditsInode, 2*claimName)
 	if err != nil {
 		return err

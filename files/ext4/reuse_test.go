@@ -54,7 +54,7 @@ func TestFreedInodesWaitForTheirCommit(t *testing.T) {
 	if err := f.Unlink(&ext4.Op{Now: testNow, Privileged: true}, ext4.Root, "full 0"); err != nil {
 		t.Fatal(err)
 	}
-	if _, d, err := create("the last"); err != nil || len(d.Transactions) != 1 {
+	if _, d, err := create("the last"); err != nil || len(d.Parts) != 1 {
 		t.Fatal(err, d)
 	}
 	if err := f.Close(); err != nil {
@@ -121,9 +121,10 @@ func TestReplayKnowsWhatWasHeld(t *testing.T) {
 		if l.op.Decision.Held != (k < 2) {
 			t.Fatalf("operation %d: held is %v", k, l.op.Decision.Held)
 		}
-		o := l.op
-		o.Replay = true
-		if err := l.do(g, &o); err != nil {
+		if !l.expect(t, g) {
+			t.Fatalf("operation %d is not pending", k)
+		}
+		if err := l.replay(g); err != nil {
 			t.Fatalf("operation %d: %v", k, err)
 		}
 	}
@@ -198,11 +199,14 @@ func TestDecisionsNameEveryTransaction(t *testing.T) {
 		if _, err := f.WriteAt(&op, a.Ino, make([]byte, 300*2048), 0); err != nil {
 			t.Fatal(err)
 		}
-		seen := op.Decision.Transactions
+		seen := op.Decision.Parts
 		for k := 1; k < len(seen); k++ {
-			if seen[k] <= seen[k-1] {
-				t.Fatalf("transactions %v are not in order", seen)
+			if seen[k].Transaction <= seen[k-1].Transaction || seen[k].Blocks < seen[k-1].Blocks || seen[k].Metadata < seen[k-1].Metadata || seen[k].Done <= seen[k-1].Done {
+				t.Fatalf("parts %v are not in order", seen)
 			}
+		}
+		if d := op.Decision; d.Done != 300*2048 || seen[len(seen)-1].Blocks != len(d.Blocks) || seen[len(seen)-1].Metadata != len(d.Metadata) {
+			t.Fatalf("of %d bytes %d are said to be done; parts %v, %d and %d blocks", 300*2048, d.Done, seen, len(d.Blocks), len(d.Metadata))
 		}
 		several = len(seen) > 1
 	}

@@ -18,76 +18,124 @@ type SetAttr struct {
 
 // Setattr changes attributes of an inode.
 func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
-	if a.Size != nil {
-		if err := f.Truncate(op, ino, *a.Size); err != nil {
-			return err
-		}
-	}
 	i, unlock, err := f.lockOne(ino)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	settable := uint32(disk.FlagImmutable | disk.FlagAppend)
-	if i.d.IsDir() {
-		settable |= disk.FlagProject
+	if err := op.rewind(f); err != nil {
+		return err
 	}
-	owned := a.Mode != nil || a.UID != nil || a.GID != nil || a.Project != nil
-	if i.d.Has(disk.FlagImmutable) && a.Flags == nil || i.d.Has(disk.FlagAppend) && owned {
-		return refuse(KindPermission, "setattr", ino, "")
+	if a.Size != nil && op.from() > 0 { // what is left is to free blocks
+		return f.truncate(op, i, uint64(*a.Size), 0, 0, nil)
 	}
-	ids, extra, err := f.newOwners(i, a)
+	var r rights
+	if a.Size != nil {
+		if r, err = f.checkTruncate(op, i, *a.Size); err != nil {
+			return err
+		}
+	}
+	c, err := f.planAttr(op, i, a, &r)
 	if err != nil {
 		return err
 	}
-	var inInode, inBlock []disk.Xattr
-	changed := extra != i.d.ExtraIsize
-	chown := (a.UID != nil || a.GID != nil) && !i.d.IsDir()
-	if a.Mode != nil || chown || changed {
-		all, err := f.allXattrs(i)
-		if err != nil {
-			return err
-		}
-		if chown {
-			kept, found := withoutCapabilities(all)
-			all, changed = kept, changed || found
-		}
-		if a.Mode != nil {
-			acl, err := chmodded(i, all, *a.Mode)
-			if err != nil {
-				return err
-			}
-			changed = changed || acl
-		}
-		var ok bool
-		if inInode, inBlock, ok = f.placeXattrs(extra, all); !ok { // else they are no larger than before
-			return refuse(KindNotSupported, "setattr: the project has no room beside the attributes of", ino, "")
-		}
-	}
-	if a.Size == nil { // else truncating has begun the decision
-		op.rewind()
-	}
-	promise, fresh, err := f.promiseMove(op, i, ids)
+	promise, fresh, err := f.promiseMove(op, i, c.ids)
 	if err != nil {
 		return err
 	}
 	defer promise.release()
-	t, err := f.begin(op, creditsInode+creditsXattrs+fresh*creditsNewID, 1+fresh*f.claimNewID())
+	c.promise = promise
+	credits, blocks := creditsXattrs+fresh*creditsNewID, fresh*f.claimNewID()
+	if c.store && len(c.inBlock) > 0 {
+		blocks++ // if other inodes share the one it has
+	}
+	if a.Size != nil {
+		return f.truncate(op, i, uint64(*a.Size), credits, blocks, c.apply)
+	}
+	t, err := f.begin(op, creditsInode+credits, blocks)
 	if err != nil {
 		return err
 	}
-	t.promise = promise
-	t.move(i, ids)
-	d := &i.d
+	return t.end(func() error {
+		if err := c.apply(t); err != nil {
+			return err
+		}
+		return t.writeInode(i)
+	}())
+}
+
+// attrChange is what Setattr is about to change of an inode, but for its size.
+type attrChange struct {
+	i                *inode
+	a                SetAttr
+	mode             uint16
+	ids              owners
+	extra            uint16 // of the inode, afterwards
+	settable         uint32 // flags
+	promise          *promise
+	store            bool // the extended attributes change too
+	inInode, inBlock []disk.Xattr
+}
+
+// planAttr refuses what must not be done. r is what i loses with its content. It needs i.mu.
+func (f *FS) planAttr(op *Op, i *inode, a SetAttr, r *rights) (*attrChange, error) {
+	c := &attrChange{i: i, a: a, mode: i.d.Mode, settable: disk.FlagImmutable | disk.FlagAppend}
+	if i.d.IsDir() {
+		c.settable |= disk.FlagProject
+	}
+	owned := a.Mode != nil || a.UID != nil || a.GID != nil || a.Project != nil
+	if i.d.Has(disk.FlagImmutable) && a.Flags == nil || i.d.Has(disk.FlagAppend) && owned {
+		return nil, refuse(KindPermission, "setattr", i.ino, "")
+	}
+	var err error
+	if c.ids, c.extra, err = f.newOwners(i, a); err != nil {
+		return nil, err
+	}
+	if r.bits {
+		c.mode = r.mode
+	}
+	chown := (a.UID != nil || a.GID != nil) && !i.d.IsDir()
 	if chown {
-		d.Mode = setID(op, i)
+		c.mode &= setID(op, i)
 	}
 	if a.Mode != nil {
-		d.Mode = d.Mode&disk.ModeType | *a.Mode&^disk.ModeType
+		c.mode = i.d.Mode&disk.ModeType | *a.Mode&^disk.ModeType
 	}
-	d.UID, d.GID, d.ExtraIsize = ids[UserQuota], ids[GroupQuota], extra
+	c.store = c.extra != i.d.ExtraIsize
+	if a.Mode == nil && !chown && !r.capabilities && !c.store {
+		return c, nil
+	}
+	all, err := f.allXattrs(i)
+	if err != nil {
+		return nil, err
+	}
+	if chown || r.capabilities {
+		kept, found := withoutCapabilities(all)
+		all, c.store = kept, c.store || found
+	}
+	if a.Mode != nil {
+		acl, err := chmodded(i, all, *a.Mode)
+		if err != nil {
+			return nil, err
+		}
+		c.store = c.store || acl
+	}
+	var ok bool
+	if c.inInode, c.inBlock, ok = f.placeXattrs(c.extra, all); !ok { // else they are no larger than before
+		return nil, refuse(KindNotSupported, "setattr: the project has no room beside the attributes of", i.ino, "")
+	}
+	return c, nil
+}
+
+// apply makes the change. The caller writes the inode.
+func (c *attrChange) apply(t *tx) error {
+	d, a := &c.i.d, &c.a
+	t.promise = c.promise
+	t.move(c.i, c.ids)
+	d.Mode = c.mode
+	d.UID, d.GID, d.ExtraIsize = c.ids[UserQuota], c.ids[GroupQuota], c.extra
 	if a.Project != nil {
-		d.ProjectID = ids[ProjectQuota]
+		d.ProjectID = c.ids[ProjectQuota]
 	}
 	if a.Atime != nil {
 		d.Atime = disk.TimeOf(*a.Atime)
@@ -96,17 +144,13 @@ func (f *FS) Setattr(op *Op, ino uint32, a SetAttr) error {
 		d.Mtime = disk.TimeOf(*a.Mtime)
 	}
 	if a.Flags != nil {
-		d.Flags = d.Flags&^settable | *a.Flags&settable
+		d.Flags = d.Flags&^c.settable | *a.Flags&c.settable
 	}
 	d.Ctime = t.now
-	return t.end(func() error {
-		if changed {
-			if err := t.storeXattrs(i, inInode, inBlock); err != nil {
-				return err
-			}
-		}
-		return t.writeInode(i)
-	}())
+	if c.store {
+		return t.storeXattrs(c.i, c.inInode, c.inBlock)
+	}
+	return nil
 }
 
 // newOwners are the owners of i after a, and the space its fixed fields take beyond the

@@ -14,25 +14,33 @@ func (f *FS) Truncate(op *Op, ino uint32, size int64) error {
 		return err
 	}
 	defer unlock()
-	if size < 0 {
-		return refuse(KindInvalid, "truncate", ino, "")
-	}
-	if err := f.writable(); err != nil {
+	if err := op.rewind(f); err != nil {
 		return err
 	}
-	if err := f.checkWrite(i, false, uint64(size)); err != nil {
-		return err
-	}
-	r, err := f.rightsAtWrite(op, i)
+	r, err := f.checkTruncate(op, i, size)
 	if err != nil {
 		return err
 	}
-	op.rewind()
-	return f.truncate(op, i, uint64(size), r)
+	return f.truncate(op, i, uint64(size), r.credits(), r.blocks(), func(t *tx) error { return t.take(i, &r) })
 }
 
-// truncate needs i.mu. r is what i loses besides.
-func (f *FS) truncate(op *Op, i *inode, size uint64, r rights) error {
+// checkTruncate refuses what must not be done, and tells what rights i loses with it.
+func (f *FS) checkTruncate(op *Op, i *inode, size int64) (rights, error) {
+	if size < 0 {
+		return rights{}, refuse(KindInvalid, "truncate", i.ino, "")
+	}
+	if err := f.writable(); err != nil {
+		return rights{}, err
+	}
+	if err := f.checkWrite(i, false, uint64(size)); err != nil {
+		return rights{}, err
+	}
+	return f.rightsAtWrite(op, i)
+}
+
+// truncate needs i.mu. What else is to change of i, at the price of so many credits and
+// blocks, changes in the first part.
+func (f *FS) truncate(op *Op, i *inode, size uint64, credits, blocks int, also func(*tx) error) error {
 	f.dropSpare(i)
 	old := i.d.Size
 	if size > old {
@@ -44,16 +52,18 @@ func (f *FS) truncate(op *Op, i *inode, size uint64, r rights) error {
 			return err
 		}
 	}
-	t, err := f.begin(op, creditsInode+creditsRemove+r.credits(), r.blocks())
+	t, err := f.begin(op, creditsInode+creditsRemove+credits, blocks)
 	if err != nil {
 		return err
 	}
 	return t.end(func() error {
-		if err := t.take(i, &r); err != nil {
-			return err
+		if op.from() == 0 {
+			i.d.Size = size
+			i.d.Mtime, i.d.Ctime = t.now, t.now
+			if err := also(t); err != nil {
+				return err
+			}
 		}
-		i.d.Size = size
-		i.d.Mtime, i.d.Ctime = t.now, t.now
 		// Blocks beyond the end may be left by fallocate even if the size grows.
 		if size <= old {
 			if err := t.truncateBlocks(i, uint32((size+uint64(f.bs)-1)>>f.shift)); err != nil {
@@ -95,6 +105,9 @@ func (f *FS) Fallocate(op *Op, ino uint32, mode FallocateMode, keepSize bool, of
 	}
 	defer unlock()
 	from, to := uint64(off), uint64(off)+uint64(length)
+	if err := op.rewind(f); err != nil {
+		return err
+	}
 	if err := f.checkWrite(i, mode == Allocate, to); err != nil {
 		return err
 	}
@@ -105,81 +118,107 @@ func (f *FS) Fallocate(op *Op, ino uint32, mode FallocateMode, keepSize bool, of
 	if err != nil {
 		return err
 	}
-	op.rewind()
 	if mode != PunchHole && !keepSize {
 		if err := f.zeroTail(op, i, to); err != nil {
 			return err
 		}
 	}
+	punched := uint64(0)
 	if mode != Allocate {
-		if err := f.punch(op, i, from, to, &r); err != nil {
+		if punched, err = f.punch(op, i, from, to, &r); err != nil {
 			return err
 		}
 	}
 	if mode != PunchHole {
-		return f.fill(op, i, from, to, keepSize, &r)
+		return f.fill(op, i, from, to, keepSize, punched, &r)
 	}
 	return nil
 }
 
-// punch zeroes the edges of a range and frees the blocks inside it.
-func (f *FS) punch(op *Op, i *inode, from, to uint64, r *rights) error {
+// fellShort is why a replay of fallocate goes no further.
+func fellShort(i *inode) error { return refuse(KindNoSpace, "fallocate", i.ino, "") }
+
+// punch zeroes the edges of a range and frees the blocks inside it. It returns how far the
+// operation has come then: by a block for each of the range, and one.
+func (f *FS) punch(op *Op, i *inode, from, to uint64, r *rights) (uint64, error) {
 	mask := uint64(f.bs - 1)
 	first, last := (from+mask)>>f.shift, to>>f.shift
 	if first > last { // within one block
 		if err := f.zeroRange(op, i, from, to); err != nil {
-			return err
+			return 0, err
 		}
+		last = first
 	} else {
 		if err := f.zeroRange(op, i, from, first<<f.shift); err != nil {
-			return err
+			return 0, err
 		}
 		if err := f.zeroRange(op, i, last<<f.shift, to); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	f.dropSpare(i)
-	for at := first; ; {
+	whole := last - first + 1
+	for done := op.from(); done < whole; {
+		if done >= op.until() {
+			return 0, fellShort(i)
+		}
 		t, err := f.begin(op, creditsInode+creditsRemove+r.credits(), claimExtent+r.blocks())
 		if err != nil {
-			return err
+			return 0, err
 		}
-		next := last
-		err = t.end(func() (err error) {
+		err = t.end(func() error {
 			if err := t.take(i, r); err != nil {
 				return err
 			}
-			if at < last {
-				if next, err = t.removeBlocks(i, uint32(at), last); err != nil {
+			next, end := first+done, min(last, first+op.until())
+			if next < end {
+				var err error
+				if next, err = t.removeBlocks(i, uint32(next), end); err != nil {
 					return err
 				}
 			}
+			if done = min(next, last) - first; done == last-first {
+				done = whole
+			}
+			t.came(done)
 			i.d.Mtime, i.d.Ctime = t.now, t.now
 			return t.writeInode(i)
 		}())
-		if err != nil || next >= last {
-			return err
+		if err != nil {
+			return 0, err
 		}
-		at = next
 	}
+	return whole, nil
 }
 
-// fill allocates unwritten blocks in the holes of a range.
-func (f *FS) fill(op *Op, i *inode, from, to uint64, keepSize bool, r *rights) error {
-	last := (to - 1) >> f.shift
-	for at := from >> f.shift; at <= last; {
+// fill allocates unwritten blocks in the holes of a range. Before it, the operation had
+// come as far as punched.
+func (f *FS) fill(op *Op, i *inode, from, to uint64, keepSize bool, punched uint64, r *rights) error {
+	first, end := from>>f.shift, (to-1)>>f.shift+1
+	whole := punched + end - first + 1
+	for done := max(punched, op.from()); done < whole-1; {
+		if done >= op.until() {
+			return fellShort(i)
+		}
+		at := first + done - punched
 		m, err := f.mapBlock(i, uint32(at))
 		if err != nil {
 			return err
 		}
-		n := uint32(min(uint64(m.Len), last+1-at))
+		n := uint32(min(uint64(m.Len), end-at))
 		if m.hole() {
 			n = min(n, disk.UnwrittenLenMax)
-			if n, err = f.fillHole(op, i, uint32(at), n, to, keepSize); err != nil {
+			if n, err = f.fillHole(op, i, uint32(at), n, done); err != nil {
 				return err
 			}
 		}
-		at += uint64(n)
+		done += uint64(n)
+	}
+	switch {
+	case op.from() >= whole: // a replay with nothing left to do
+		return nil
+	case op.until() < whole:
+		return fellShort(i)
 	}
 	t, err := f.begin(op, creditsInode+r.credits(), r.blocks())
 	if err != nil {
@@ -190,6 +229,7 @@ func (f *FS) fill(op *Op, i *inode, from, to uint64, keepSize bool, r *rights) e
 		i.d.Mtime = t.now
 	}
 	i.d.Ctime = t.now
+	t.came(whole)
 	return t.end(func() error {
 		if err := t.take(i, r); err != nil {
 			return err
@@ -198,8 +238,8 @@ func (f *FS) fill(op *Op, i *inode, from, to uint64, keepSize bool, r *rights) e
 	}())
 }
 
-// fillHole allocates at most n blocks at logical in one transaction.
-func (f *FS) fillHole(op *Op, i *inode, logical, n uint32, to uint64, keepSize bool) (uint32, error) {
+// fillHole allocates at most n blocks at logical. The operation had come as far as before.
+func (f *FS) fillHole(op *Op, i *inode, logical, n uint32, before uint64) (uint32, error) {
 	goal, err := f.dataGoal(i, logical)
 	if err != nil {
 		return 0, err
@@ -215,6 +255,7 @@ func (f *FS) fillHole(op *Op, i *inode, logical, n uint32, to uint64, keepSize b
 		for _, s := range list {
 			f.unhold(s)
 		}
+		op.gaveBack()
 	}
 	if err != nil {
 		giveBack(runs)
@@ -234,12 +275,14 @@ func (f *FS) fillHole(op *Op, i *inode, logical, n uint32, to uint64, keepSize b
 				if err := t.use(s); err != nil {
 					return err
 				}
+				op.took()
 				t.addBlocks(i, int64(s.n))
 				if err := t.insertExtent(i, disk.Extent{Logical: logical + done, Len: s.n, Physical: s.block, Unwritten: true}); err != nil {
 					return err
 				}
 				done += s.n
 			}
+			t.came(before + uint64(done))
 			i.d.Ctime = t.now
 			return t.writeInode(i)
 		}())

@@ -24,6 +24,7 @@ type tx struct {
 	counts   bool      // the free counts have changed
 	changed  bool
 	forQuota bool // blocks allocated are a quota file's
+	measured bool // the operation itself tells how far it has come
 }
 
 // Credits: blocks an operation may change, at most.
@@ -42,6 +43,9 @@ func (f *FS) begin(op *Op, credits, blocks int) (*tx, error) {
 	if err := f.writable(); err != nil {
 		return nil, err
 	}
+	if op.decided() {
+		blocks = 0
+	}
 	if err := f.claim(op, int64(blocks)); err != nil {
 		return nil, err
 	}
@@ -50,7 +54,6 @@ func (f *FS) begin(op *Op, credits, blocks int) (*tx, error) {
 		f.available.Add(int64(blocks))
 		return nil, err
 	}
-	op.joined(h.Sequence())
 	return &tx{f: f, h: h, op: op, now: op.now(), claimed: int64(blocks)}, nil
 }
 
@@ -77,6 +80,9 @@ func (t *tx) end(err error) error {
 	}
 	if err != nil && t.changed {
 		t.f.journal.Abort(err)
+	}
+	if err == nil {
+		t.record(wholly)
 	}
 	t.settle()
 	if stop := t.h.Stop(); err == nil {
@@ -108,11 +114,8 @@ func (t *tx) restart(credits int) error {
 		return err
 	}
 	t.settle()
-	if err := t.h.Restart(credits + t.f.quotaCredits()); err != nil {
-		return err
-	}
-	t.op.joined(t.h.Sequence())
-	return nil
+	t.record(partly)
+	return t.h.Restart(credits + t.f.quotaCredits())
 }
 
 // modify announces a change of a buffer.

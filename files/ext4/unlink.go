@@ -26,6 +26,12 @@ func (f *FS) remove(op *Op, what string, dir uint32, name string, isDir bool) er
 	if err := f.writable(); err != nil {
 		return err
 	}
+	if err := op.rewind(f); err != nil {
+		return err
+	}
+	if op.from() > 0 {
+		return f.goOn(op)
+	}
 	d, err := f.inode(dir)
 	if err != nil {
 		return err
@@ -39,7 +45,6 @@ func (f *FS) remove(op *Op, what string, dir uint32, name string, isDir bool) er
 	if err := f.canRemove(d, i, what, name, isDir); err != nil {
 		return err
 	}
-	op.rewind()
 	t, err := f.begin(op, creditsName+creditsRemove+2*creditsInode, 0)
 	if err != nil {
 		return err
@@ -98,7 +103,7 @@ func (t *tx) unlinked(i *inode) error {
 	if d := t.op.Decision; d != nil && t.op.Replay {
 		held = d.Held // who held it then need not hold it yet
 	} else if d != nil {
-		d.Held = held
+		d.Held, d.Ino = held, i.ino
 	}
 	if held {
 		if err := t.addOrphan(i); err != nil {

@@ -34,6 +34,7 @@ type Write struct {
 	rights   rights // that the file loses
 	promise  *promise
 	written  uint64 // bytes whose blocks are part of the file
+	short    bool   // a replay of one that did not fit
 	unlock   func()
 }
 
@@ -80,9 +81,17 @@ func (f *FS) PrepareWrite(op *Op, ino uint32, off, length int64) (*Write, error)
 		return nil, err
 	}
 	w := &Write{f: f, i: i, op: op, off: uint64(off), end: uint64(off) + uint64(length), unlock: unlock}
-	if err := f.checkWrite(i, w.off >= i.d.Size, w.end); err != nil {
+	if err := op.rewind(f); err != nil {
 		unlock()
 		return nil, err
+	}
+	w.written, w.short = op.from(), op.until() < uint64(length)
+	if err := f.checkWrite(i, w.off+w.written >= i.d.Size, w.end); err != nil {
+		unlock()
+		return nil, err
+	}
+	if w.short {
+		w.end = w.off + op.until()
 	}
 	if w.rights, err = f.rightsAtWrite(op, i); err != nil {
 		unlock()
@@ -92,7 +101,6 @@ func (f *FS) PrepareWrite(op *Op, ino uint32, off, length int64) (*Write, error)
 		unlock()
 		return nil, err
 	}
-	op.rewind()
 	if err := w.plan(); err != nil {
 		w.Abort()
 		return nil, err
@@ -136,9 +144,10 @@ func (w *Write) plan() error {
 	if err := f.zeroTail(w.op, i, w.off); err != nil {
 		return err
 	}
+	from := w.off + w.written
 	last := (w.end - 1) >> f.shift
 	goal := uint64(0)
-	for at := w.off >> f.shift; at <= last; {
+	for at := from >> f.shift; from < w.end && at <= last; {
 		m, err := f.mapBlock(i, uint32(at))
 		if err != nil {
 			return err
@@ -197,29 +206,23 @@ func (f *FS) dataGoal(i *inode, logical uint32) (uint64, error) {
 	return f.extentGoal(i), nil
 }
 
-// holdData holds n blocks for data at logical. A file being appended to gets
+// holdData holds n blocks for data at logical; a replay may get fewer at a time. A file being appended to gets
 // more than it asked for held behind them, which its next append uses. On an
 // error the runs held so far are returned too.
 func (f *FS) holdData(op *Op, i *inode, goal uint64, logical, n uint32) (runs []span, err error) {
 	d := op.Decision
-	if op.replaying() {
-		for n > 0 {
-			if d.next >= len(d.Blocks) || d.Blocks[d.next].Count > n {
-				return runs, refuse(KindInvalid, "replay: blocks recorded do not fit", i.ino, "")
-			}
+	if op.replaying() { // Expect holds them
+		for ; d.next < len(d.Blocks) && d.Blocks[d.next].Count <= n; d.next++ {
 			s := span{d.Blocks[d.next].Block, d.Blocks[d.next].Count}
-			if err := f.claim(op, int64(s.n)); err != nil {
-				return runs, err
-			}
-			if err := f.holdExactly(s); err != nil {
-				f.available.Add(int64(s.n))
-				return runs, err
-			}
-			d.next++
 			runs = append(runs, s)
 			n -= s.n
 		}
-		return runs, nil
+		if len(runs) > 0 {
+			return runs, nil
+		}
+		if d.next < len(d.Blocks) || !d.resumed {
+			return nil, refuse(KindInvalid, "replay: blocks recorded do not fit", i.ino, "")
+		}
 	}
 	if i.spare.n > 0 {
 		if i.spare.block == goal {
@@ -252,6 +255,7 @@ func (f *FS) holdData(op *Op, i *inode, goal uint64, logical, n uint32) (runs []
 	if d != nil {
 		for _, s := range runs {
 			d.Blocks = append(d.Blocks, Run{s.block, s.n})
+			d.next++
 		}
 	}
 	return runs, nil

@@ -104,6 +104,7 @@ func (w *Write) Abort() {
 	}
 	w.pieces = nil
 	w.promise.release()
+	w.op.gaveBack()
 	w.unlock()
 }
 
@@ -118,6 +119,9 @@ func (w *Write) Commit() error {
 	f, i := w.f, w.i
 	defer w.unlock()
 	defer w.promise.release()
+	if w.written >= w.end-w.off { // a replay with nothing left to do
+		return nil
+	}
 	// What is inserted comes in the order of the file, the size following it, so
 	// that each transaction leaves the file whole.
 	k := 0
@@ -142,9 +146,13 @@ func (w *Write) Commit() error {
 					f.unhold(span{p.Physical, p.Len})
 				}
 			}
+			w.op.gaveBack()
 			return err
 		}
 		k = to
+	}
+	if w.short {
+		return refuse(KindNoSpace, "write", i.ino, "")
 	}
 	return nil
 }
@@ -180,6 +188,7 @@ func (w *Write) commit(from, to, changes int) error {
 	if err == nil {
 		err = t.writeInode(i)
 	}
+	t.came(end - w.off)
 	if err := t.end(err); err != nil {
 		return err
 	}
@@ -194,6 +203,7 @@ func (w *Write) attach(t *tx, p piece) error {
 		if err := t.use(span{p.Physical, p.Len}); err != nil {
 			return err
 		}
+		w.op.took()
 		t.addBlocks(w.i, int64(p.Len))
 		return t.mapRun(w.i, p.Logical, p.Len, p.Physical)
 	case p.Unwritten:

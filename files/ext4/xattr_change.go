@@ -77,6 +77,9 @@ func (f *FS) changeXattr(op *Op, what string, ino uint32, name string, value []b
 	if !ok {
 		return refuse(KindRange, what, ino, name)
 	}
+	if err := op.rewind(f); err != nil {
+		return err
+	}
 	var more usage
 	if len(b) > 0 && i.d.FileACL == 0 {
 		more.space = int64(f.bs)
@@ -86,7 +89,6 @@ func (f *FS) changeXattr(op *Op, what string, ino uint32, name string, value []b
 		return err
 	}
 	defer promise.release()
-	op.rewind()
 	t, err := f.begin(op, creditsInode+creditsExtent, 1)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ type Recorder struct {
 	base   *Image // as it was before the first entry
 	log    []entry
 	writes int
+	marks  int
 }
 
 // NewRecorder starts recording what is done to the image.
@@ -69,6 +70,14 @@ func (r *Recorder) Mark(mark any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.log = append(r.log, entry{mark: mark})
+	r.marks++
+}
+
+// Some is a sweep of about so many prefixes, and as many states after marks, as there are.
+func (r *Recorder) Some(n int) Sweep {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Sweep{Every: 1 + r.writes/n, Marks: 1 + r.marks/n}
 }
 
 // Writes returns how many writes were recorded.

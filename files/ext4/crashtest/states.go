@@ -25,6 +25,8 @@ type Sweep struct {
 	Samples int
 	// Every looks at every n-th prefix only; 0 is 1.
 	Every int
+	// Marks also looks at what there is just after every n-th mark; 0 is none.
+	Marks int
 	// Workers check in parallel; 0 is one for each processor.
 	Workers int
 }
@@ -93,6 +95,9 @@ func (g *generator) run(log []entry) {
 		case e.mark != nil:
 			// Marks so far stay what they are for the states that have them.
 			g.marks = append(g.marks[:len(g.marks):len(g.marks)], e.mark)
+			if g.sweep.Marks > 0 && len(g.marks)%g.sweep.Marks == 0 && !g.prefix() {
+				return
+			}
 		case e.data != nil:
 			g.pending = append(g.pending, e)
 			g.writes++
@@ -124,7 +129,7 @@ func (g *generator) prefix() bool {
 	for _, e := range g.pending {
 		apply(whole, e)
 	}
-	name := fmt.Sprintf("after write %d", g.writes)
+	name := fmt.Sprintf("after write %d, mark %d", g.writes, len(g.marks))
 	if !g.emit(State{whole, name, g.marks}) {
 		return false
 	}

@@ -213,7 +213,7 @@ func (j *Journal) Flush() error {
 		return ErrBusy
 	}
 	j.sb.Start = 0
-	j.sb.Sequence = j.next
+	j.sb.Sequence = j.next + 1 // as Replay leaves it: the last number before it is of no transaction
 	j.mu.Unlock()
 	if err := j.writeSuperblock(); err != nil {
 		return j.abort(0, err)

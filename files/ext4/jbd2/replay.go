@@ -24,10 +24,12 @@ type ReplayOptions struct {
 
 // ReplayResult says what was replayed.
 type ReplayResult struct {
-	First, End  uint32 // transactions First up to, not including, End
-	Blocks      int    // written to their home
-	Revoked     int    // copies not written because a revoke record forbade it
-	RevokeCount int    // revoke records read
+	// Transactions First up to, not including, End. Of what was before an empty log, those
+	// from End on are lost: they are if a replay has emptied it.
+	First, End  uint32
+	Blocks      int // written to their home
+	Revoked     int // copies not written because a revoke record forbade it
+	RevokeCount int // revoke records read
 	// Fast says that fast commits follow transaction End-1. The log is left so that they
 	// stay in force: see Log.FastBlock and Supersede.
 	Fast bool
@@ -45,10 +47,10 @@ func Replay(log *Log, o ReplayOptions) (ReplayResult, error) {
 	if err != nil {
 		return ReplayResult{}, err
 	}
-	result := ReplayResult{First: sb.Sequence, End: sb.Sequence}
 	if !sb.Dirty() {
-		return result, nil
+		return ReplayResult{First: sb.Sequence - 1, End: sb.Sequence - 1}, nil
 	}
+	result := ReplayResult{First: sb.Sequence, End: sb.Sequence}
 	r := &replay{log: log, sb: sb, options: o, revokes: make(revokeTable), latest: make(map[uint64]copyInLog)}
 	damage := r.run(&result)
 	var sum *ChecksumError
