@@ -25,7 +25,7 @@ build: ## build bin/quintet, one static binary
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/quintet ./cmd/quintet
 
-demo: build ## copy real files into a volume while its server is killed ten times a second; DEMO='--duration 10s'
+demo: build ## copy real files into a volume while its server is killed about ten times a second; DEMO='--duration 10s'
 	bin/quintet demo $(DEMO)
 
 test: ## all checks and tests; the last lines are go test's own, and a list of what was skipped, if anything was

@@ -16,7 +16,7 @@ func newDemo(s *settings) *cobra.Command {
 	var o demo.Options
 	d := &cobra.Command{
 		Use:   "demo",
-		Short: "Copy real files into a volume and over a network while their servers are killed ten times a second",
+		Short: "Copy real files into a volume and over a network while their servers are killed about ten times a second",
 		Long: `Bring a system up on an image file in a temporary directory, copy a tree of real
 files into its volume from several application processes while the storage
 server is killed with SIGKILL every 100 ms. Then have a web server send every

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,20 +27,26 @@ type Options struct {
 
 // Result is what `quintet demo --json` prints.
 type Result struct {
-	Bytes      uint64    `json:"bytes"`    // written and read by the applications
-	Requests   uint64    `json:"requests"` // of all applications
-	Kills      int       `json:"kills"`
-	Replayed   uint64    `json:"replayed"`
-	Lost       uint64    `json:"lost"`
-	Duplicated uint64    `json:"duplicated"`
-	Mismatched uint64    `json:"mismatched"`
-	Gap        Quantiles `json:"gap_ms"`
+	Bytes      uint64 `json:"bytes"`    // written and read by the applications
+	Requests   uint64 `json:"requests"` // of all applications
+	Kills      int    `json:"kills"`
+	Replayed   uint64 `json:"replayed"`
+	Lost       uint64 `json:"lost"`
+	Duplicated uint64 `json:"duplicated"`
+	Mismatched uint64 `json:"mismatched"`
+	// Gap is of the kills while a warm standby was there, ColdGap of the others, of which
+	// there were Cold.
+	Gap     Quantiles `json:"gap_ms"`
+	Cold    int       `json:"cold_kills"`
+	ColdGap Quantiles `json:"cold_gap_ms"`
 	// Connections were opened over the network, and Dropped of them broke, while its
 	// server was killed NetworkKills times.
-	Connections  uint64    `json:"connections"`
-	Dropped      uint64    `json:"connections_dropped"`
-	NetworkKills int       `json:"network_kills"`
-	NetworkGap   Quantiles `json:"network_gap_ms"`
+	Connections    uint64    `json:"connections"`
+	Dropped        uint64    `json:"connections_dropped"`
+	NetworkKills   int       `json:"network_kills"`
+	NetworkGap     Quantiles `json:"network_gap_ms"`
+	NetworkCold    int       `json:"network_cold_kills"`
+	NetworkColdGap Quantiles `json:"network_cold_gap_ms"`
 
 	Input     string  `json:"input"`
 	Files     int     `json:"files"`
@@ -62,7 +69,7 @@ type demonstration struct {
 	dir    string
 	result Result
 	gaps   []Gap
-	kills  map[string][]int64 // by server
+	kills  map[string][]killing // by server
 }
 
 // Run runs the demonstration. It leaves nothing behind, whatever its end.
@@ -79,7 +86,7 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &demonstration{Options: o, kills: make(map[string][]int64)}
+	d := &demonstration{Options: o, kills: make(map[string][]killing)}
 	d.result.Input, d.result.Files = o.Input, len(files)
 	for _, f := range files {
 		d.result.TreeBytes += f.Size
@@ -95,8 +102,10 @@ func Run(ctx context.Context, o Options) (result *Result, err error) {
 	if err := d.run(ctx, files, end); err != nil {
 		return nil, err
 	}
-	d.result.Gap, d.result.Kills = gapsOfKills(d.kills[serverName], d.gaps), len(d.kills[serverName])
-	d.result.NetworkGap, d.result.NetworkKills = gapsOfKills(d.kills[switchName], d.gaps), len(d.kills[switchName])
+	store, net := d.kills[serverName], d.kills[switchName]
+	d.result.Kills, d.result.NetworkKills = len(store), len(net)
+	d.result.Gap, d.result.ColdGap, d.result.Cold = gapsOfKills(store, d.gaps)
+	d.result.NetworkGap, d.result.NetworkColdGap, d.result.NetworkCold = gapsOfKills(net, d.gaps)
 	if (d.result.Kills == 0 || d.result.NetworkKills == 0) && d.result.Problem == "" {
 		d.result.Problem = "all was done before each server had been killed once; go on for longer with --duration"
 	}
@@ -158,7 +167,7 @@ applications:
 // The first two have half of the time each.
 func (d *demonstration) perform(ctx context.Context, sup *supervisor.Supervisor, files []File, end int64) error {
 	d.Progress(fmt.Sprintf("copying: %d writer processes, and SIGKILL to the storage server every %v", writers, killPeriod))
-	written, err := d.under(ctx, []string{serverName}, func() ([]File, error) { return d.copy(ctx, sup, files, end) })
+	written, err := d.under(ctx, sup, []string{serverName}, func() ([]File, error) { return d.copy(ctx, sup, files, end) })
 	if err != nil {
 		return err
 	}
@@ -166,7 +175,7 @@ func (d *demonstration) perform(ctx context.Context, sup *supervisor.Supervisor,
 		return err
 	}
 	d.Progress(fmt.Sprintf("exchanging: a web server sends every file over TCP and gets it back, and SIGKILL to one of both servers every %v", killPeriod))
-	if _, err := d.under(ctx, []string{switchName, serverName}, func() ([]File, error) { return d.exchange(ctx, sup, written, end) }); err != nil {
+	if _, err := d.under(ctx, sup, []string{switchName, serverName}, func() ([]File, error) { return d.exchange(ctx, sup, written, end) }); err != nil {
 		return err
 	}
 	d.Progress("reading back: one more process compares every file's hash")
@@ -179,11 +188,11 @@ func (d *demonstration) perform(ctx context.Context, sup *supervisor.Supervisor,
 }
 
 // under does something while servers are killed.
-func (d *demonstration) under(ctx context.Context, servers []string, do func() ([]File, error)) ([]File, error) {
+func (d *demonstration) under(ctx context.Context, sup *supervisor.Supervisor, servers []string, do func() ([]File, error)) ([]File, error) {
 	storm, cancel := context.WithCancel(ctx)
 	var storming sync.WaitGroup
 	var stormErr error
-	storming.Go(func() { stormErr = d.storm(storm, servers) })
+	storming.Go(func() { stormErr = d.storm(storm, sup, servers) })
 	files, err := do()
 	cancel()
 	storming.Wait()
@@ -239,8 +248,9 @@ func (d *demonstration) exchange(ctx context.Context, sup *supervisor.Supervisor
 	return nil, err
 }
 
-// storm kills the active process of one of the servers after the other.
-func (d *demonstration) storm(ctx context.Context, servers []string) error {
+// storm kills the active process of one of the servers after the other: when a warm
+// standby is there, and each coldTurns-th time whether or not there is any.
+func (d *demonstration) storm(ctx context.Context, sup *supervisor.Supervisor, servers []string) error {
 	c, err := d.connect(ctx)
 	if err != nil {
 		return err
@@ -255,15 +265,38 @@ func (d *demonstration) storm(ctx context.Context, servers []string) error {
 		case <-tick.C:
 		}
 		server := servers[turn%len(servers)]
-		at := time.Now().UnixNano()
+		if turn%coldTurns != coldTurns-1 && !awaitWarm(ctx, sup, server) {
+			return nil
+		}
+		k := killing{at: time.Now().UnixNano(), warm: warm(sup, server)}
 		killed, err := kill(ctx, c, server)
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("kill server %s: %w", server, err)
 		}
 		if killed {
-			d.kills[server] = append(d.kills[server], at)
+			d.kills[server] = append(d.kills[server], k)
 		}
 	}
+}
+
+// awaitWarm waits until a server has a warm standby, and returns false when ctx ends.
+func awaitWarm(ctx context.Context, sup *supervisor.Supervisor, server string) bool {
+	tick := time.NewTicker(warmPeriod)
+	defer tick.Stop()
+	for !warm(sup, server) {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
+}
+
+func warm(sup *supervisor.Supervisor, server string) bool {
+	return slices.ContainsFunc(sup.State().Servers, func(s supervisor.ServerState) bool {
+		return s.Name == server && s.Phase == supervisor.PhaseServing && s.Warm
+	})
 }
 
 // index writes the index of what the writers have written.
@@ -297,14 +330,23 @@ func (r *Result) Table(w io.Writer) error {
   run twice          %d as seen by the caller
   hash mismatches    %d
   connections        %d, %d dropped
-  gap, storage       %.2f ms p50, %.2f ms p99, %.2f ms max
-  gap, network       %.2f ms p50, %.2f ms p99, %.2f ms max
+  gap, storage       %s
+  gap, network       %s
   time               %.1f s
 
 %s
 `, r.Files, times(r.Passes), times(r.Exchanges), float64(r.Bytes)/1e6, r.Requests, r.Kills, r.NetworkKills, r.Replayed, r.Lost, r.Duplicated,
-		r.Mismatched, r.Connections, r.Dropped, r.Gap.P50, r.Gap.P99, r.Gap.Max, r.NetworkGap.P50, r.NetworkGap.P99, r.NetworkGap.Max, r.Seconds, verdict)
+		r.Mismatched, r.Connections, r.Dropped, both(r.Gap, r.ColdGap, r.Cold), both(r.NetworkGap, r.NetworkColdGap, r.NetworkCold), r.Seconds, verdict)
 	return err
+}
+
+// both says how long the gaps were, with and without a warm standby.
+func both(warm, cold Quantiles, colds int) string {
+	text := fmt.Sprintf("%.2f ms p50, %.2f ms p99, %.2f ms max", warm.P50, warm.P99, warm.Max)
+	if colds > 0 {
+		text += fmt.Sprintf("; %s with no standby ready: %.0f ms p50, %.0f ms max", times(colds), cold.P50, cold.Max)
+	}
+	return text
 }
 
 func times(n int) string {

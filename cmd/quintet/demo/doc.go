@@ -1,6 +1,6 @@
 // Package demo is Quintet's main job in small: several application processes
 // copy a tree of real files into a volume while its storage server is killed
-// with SIGKILL ten times a second. Then a web server, another process, serves the
+// with SIGKILL about ten times a second. Then a web server, another process, serves the
 // tree from the volume, and its client gets each file over TCP and sends it back,
 // while the servers of the network and of the storage are killed in turn. In the end
 // one more process reads the volume in quiet.
@@ -18,7 +18,8 @@
 //     in one application process while a request was in flight throughout. The
 //     gap of a kill is the longest one, over all applications, that overlaps the
 //     time from the kill to the next. Gaps below gapMin are not recorded and
-//     count as gapMin.
+//     count as gapMin. Kills while a warm standby is there are told apart from the
+//     others, of which there is one in coldTurns.
 //   - connections: those that the web server's client has opened. Dropped are those that
 //     ended without its having closed them.
 //   - replayed: requests that a successor found in flight, as the servers have
@@ -36,6 +37,8 @@ const (
 	webDomain   = "web"
 
 	killPeriod   = 100 * time.Millisecond
+	coldTurns    = 20 // so many kills to one that does not wait for a warm standby
+	warmPeriod   = 2 * time.Millisecond
 	writers      = 3
 	workers      = 4  // in each writer
 	fetchers     = 16 // connections between the web server and its client

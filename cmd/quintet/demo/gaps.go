@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -48,25 +49,45 @@ type Quantiles struct {
 	Max float64 `json:"max"`
 }
 
-// gapsOfKills returns for each kill the longest gap that overlaps the time to
-// the next kill.
-func gapsOfKills(kills []int64, recorded []Gap) Quantiles {
-	if len(kills) == 0 {
-		return Quantiles{}
-	}
+// killing is one kill: when, in nanoseconds since 1970, and whether a warm standby was
+// there.
+type killing struct {
+	at   int64
+	warm bool
+}
+
+// gapsOfKills returns for each kill the longest gap that overlaps the time to the next
+// kill: those of kills with a warm standby, and those of the others, of which there are
+// colds.
+func gapsOfKills(kills []killing, recorded []Gap) (warm, cold Quantiles, colds int) {
 	longest := make([]int64, len(kills))
 	for i := range longest {
 		longest[i] = int64(gapMin)
 	}
 	for _, g := range recorded {
 		// The kills from the last one before the gap to the last one in it.
-		first, exact := slices.BinarySearch(kills, g.From)
+		first, exact := slices.BinarySearchFunc(kills, g.From, func(k killing, at int64) int { return cmp.Compare(k.at, at) })
 		if !exact && first > 0 {
 			first--
 		}
-		for i := first; i < len(kills) && kills[i] < g.To; i++ {
+		for i := first; i < len(kills) && kills[i].at < g.To; i++ {
 			longest[i] = max(longest[i], g.To-g.From)
 		}
+	}
+	var warms, others []int64
+	for i, k := range kills {
+		if k.warm {
+			warms = append(warms, longest[i])
+		} else {
+			others = append(others, longest[i])
+		}
+	}
+	return quantiles(warms), quantiles(others), len(others)
+}
+
+func quantiles(longest []int64) Quantiles {
+	if len(longest) == 0 {
+		return Quantiles{}
 	}
 	slices.Sort(longest)
 	at := func(q float64) float64 {
