@@ -48,7 +48,8 @@ type PortConfig struct {
 	// Rate bounds what the port sends, in bytes a second, with bursts of RateBurst;
 	// 0 means no bound. The sender is held up, nothing is dropped.
 	Rate int64 `json:"rate,omitempty"`
-	// Row is the port's in the table of counters, below PortsMax.
+	// Row is the port's in the tables that the supervisor keeps, below PortsMax, and
+	// no other port's of the server.
 	Row int `json:"row,omitempty"`
 }
 

@@ -34,7 +34,7 @@ func (n *networks) prepare(t *topology.Topology) (err error) {
 
 func (n *networks) open() (offer func(*process), forget func()) {
 	return func(p *process) {
-		p.send(&broker.Counters{Bytes: network.CountersBytes}, nil, n.counters.file)
+		p.send(&broker.Counters{Bytes: network.KeptBytes}, nil, n.counters.file)
 	}, func() {}
 }
 

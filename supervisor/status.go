@@ -42,14 +42,14 @@ func (s *statusSegment) silence(now time.Time) time.Duration {
 func (s *statusSegment) served() uint64 { return s.Count(broker.CountRequests) }
 
 // counterTable is the memory in which a network server counts by port, kept over its
-// incarnations.
+// incarnations. Behind the counters lies what is the servers' own.
 type counterTable struct {
 	network.CounterTable
 	kept
 }
 
 func newCounterTable(server string) (*counterTable, error) {
-	memory, err := newKept("quintet-ports-"+server, network.CountersBytes)
+	memory, err := newKept("quintet-ports-"+server, network.KeptBytes)
 	if err != nil {
 		return nil, err
 	}

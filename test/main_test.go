@@ -20,6 +20,10 @@ func TestMain(m *testing.M) {
 		openProcess()
 		return
 	}
+	if os.Getenv(victimVariable) != "" {
+		victimProcess()
+		return
+	}
 	dir, err := os.MkdirTemp("", "quintet-test-bin-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

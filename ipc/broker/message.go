@@ -135,8 +135,8 @@ type (
 		// BlockSize is the unit of requests; a multiple of the device's own.
 		BlockSize int `json:"block_size,omitempty"`
 	}
-	// Counters passes the memory in which a server counts by session. Descriptor: the
-	// memory, writable.
+	// Counters passes the memory in which a server counts by session, and which it has
+	// for what else its successors are to know. Descriptor: the memory, writable.
 	Counters struct {
 		Bytes int64 `json:"bytes"`
 	}

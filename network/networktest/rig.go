@@ -27,6 +27,8 @@ type Rig struct {
 	Generation uint64
 
 	t       testing.TB
+	kept    *server.Connections
+	joined  int
 	set     *ipc.Sessions
 	members []*Member
 	stop    func()
@@ -49,7 +51,7 @@ type Member struct {
 
 // New returns a rig without ports whose server is not running.
 func New(t testing.TB) *Rig {
-	r := &Rig{t: t}
+	r := &Rig{t: t, kept: server.NewConnections()}
 	r.Succeed()
 	t.Cleanup(func() {
 		r.Kill()
@@ -68,7 +70,9 @@ func (r *Rig) Join(cfg network.PortConfig, buffers int) *Member {
 		cfg.MTU = network.MTUDefault
 	}
 	g := network.Geometry(buffers)
-	m := &Member{ID: uint64(len(r.members) + 1), Config: cfg, Buffers: buffers,
+	cfg.Row = r.joined % network.PortsMax
+	r.joined++
+	m := &Member{ID: uint64(r.joined), Config: cfg, Buffers: buffers,
 		Region: make([]byte, network.RegionBytes(buffers)), cmem: make([]byte, g.ClientBytes()), smem: make([]byte, g.ServerBytes())}
 	if err := errors.Join(ipc.FormatClient(m.cmem, g), ipc.FormatServer(m.smem, g)); err != nil {
 		r.t.Fatal(err)
@@ -129,9 +133,11 @@ func (r *Rig) Succeed() {
 	r.Generation++
 	r.set = ipc.NewSessions()
 	r.Core = server.NewCore(r.set)
+	r.Core.Keep(r.kept)
 	for _, m := range r.members {
 		r.attach(m)
 	}
+	r.Core.Inherit()
 }
 
 // Step lets the server take one step at time Now, and reports whether it found

@@ -69,14 +69,20 @@ func (s *service) Take(m *broker.Message) (taken bool, err error) {
 }
 
 func (s *service) takeTable(fd int) error {
-	segment, err := shm.Open(fd, network.CountersBytes, true)
+	segment, err := shm.Open(fd, network.KeptBytes, true)
 	if err != nil {
 		return err
 	}
 	if err := segment.CloseFD(); err != nil {
 		return err
 	}
-	s.table, err = network.ViewCounters(segment.Mem)
+	if s.table, err = network.ViewCounters(segment.Mem); err != nil {
+		return err
+	}
+	connections, err := server.ViewConnections(segment.Mem[network.CountersBytes:])
+	if err == nil {
+		s.Keep(connections)
+	}
 	return err
 }
 
@@ -104,6 +110,7 @@ func (s *service) Activate() {
 			return
 		}
 	}
+	s.Inherit()
 	s.process.Recovered()
 }
 

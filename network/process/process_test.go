@@ -58,7 +58,7 @@ func exchange(t *testing.T, from, to *host) {
 func TestHeldPortsAreDropped(t *testing.T) {
 	s := processtest.Start(t, process.Run)
 	s.Status()
-	s.Send(&broker.Counters{Bytes: network.CountersBytes}, s.Memory(network.CountersBytes, shm.Shared).FD)
+	s.Send(&broker.Counters{Bytes: network.KeptBytes}, s.Memory(network.KeptBytes, shm.Shared).FD)
 	early := s.Connect(1, network.Geometry(buffers), networktest.Host(1))
 	a, b := join(t, s, 2), join(t, s, 3)
 	s.Activate(1)

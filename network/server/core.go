@@ -29,13 +29,22 @@ type Core struct {
 	units    int // of work left in this step
 	total    uint64
 	frame    frame
+
+	connections *Connections
+	rows        [network.PortsMax]*port
+	untold      []*departed // whose peers are to be told
+	untolds     int         // connections of all of them
+	own         frame       // that the server itself makes
 }
 
 // NewCore returns a core that serves the given set, which is also the loop's.
 func NewCore(sessions *ipc.Sessions) *Core {
 	sessions.Limit(ipc.Takes{Rings: true})
-	return &Core{sessions: sessions, byIPC: make(map[*ipc.Session]*port), fabrics: make(map[int]*fabric)}
+	return &Core{sessions: sessions, byIPC: make(map[*ipc.Session]*port), fabrics: make(map[int]*fabric), connections: NewConnections()}
 }
+
+// Keep makes the core go on with a table that outlives it. It is called before Add.
+func (c *Core) Keep(t *Connections) { c.connections = t }
 
 // Add makes an attached session a port. Errors are KindConfig, KindConflict,
 // KindLimit and KindGeometry; the port then does not exist.
@@ -50,6 +59,10 @@ func (c *Core) Add(s *ipc.Session, cfg network.PortConfig) error {
 		return fmt.Errorf("add port %d: %w", s.ID,
 			&network.Error{Kind: network.KindLimit, Detail: fmt.Sprintf("the server has %d ports", network.PortsMax)})
 	}
+	if q := c.rows[cfg.Row]; q != nil {
+		return fmt.Errorf("add port %d: %w", s.ID,
+			&network.Error{Kind: network.KindConflict, Detail: fmt.Sprintf("row %d is that of port %d", cfg.Row, q.session.ID)})
+	}
 	f := c.fabrics[cfg.Network]
 	if f == nil {
 		f = newFabric()
@@ -60,6 +73,7 @@ func (c *Core) Add(s *ipc.Session, cfg network.PortConfig) error {
 	}
 	c.fabrics[cfg.Network] = f
 	c.byIPC[s] = p
+	c.enroll(p)
 	p.recover()
 	return nil
 }
@@ -71,9 +85,14 @@ func (c *Core) Remove(s *ipc.Session) {
 		return
 	}
 	delete(c.byIPC, s)
+	c.rows[p.cfg.Row] = nil
 	p.gone, p.mem, p.tap = true, nil, nil
 	p.fabric.remove(p)
+	c.depart(p)
 	if len(p.fabric.ports) == 0 {
+		for _, d := range p.fabric.departed {
+			c.forget(d)
+		}
 		delete(c.fabrics, p.cfg.Network)
 	}
 	c.unhold(p)
@@ -95,6 +114,9 @@ func (c *Core) Step(now time.Duration) (worked bool) {
 		return false
 	}
 	worked = c.releaseHeld()
+	if c.tell() {
+		worked = true
+	}
 	active := c.sessions.Active()
 	turns := 0
 	for ; turns < len(active) && c.units > 0; turns++ {

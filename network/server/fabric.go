@@ -44,10 +44,12 @@ type fabric struct {
 	addresses map[netip.Addr]*port
 	learned   map[place]entry
 	swept     time.Duration
+	departed  map[network.MAC]*departed
 }
 
 func newFabric() *fabric {
-	return &fabric{own: make(map[network.MAC]*port), addresses: make(map[netip.Addr]*port), learned: make(map[place]entry)}
+	return &fabric{own: make(map[network.MAC]*port), addresses: make(map[netip.Addr]*port), learned: make(map[place]entry),
+		departed: make(map[network.MAC]*departed)}
 }
 
 // add registers a port and its addresses, or returns a KindConflict error and
@@ -94,13 +96,10 @@ func (f *fabric) remove(p *port) {
 	}
 }
 
-// route returns the port to which a frame from p to an address goes, or nil if
-// several ports come into question. All ports but uplinks have registered their
-// addresses, so an unknown one is behind an uplink.
-func (f *fabric) route(p *port, m network.MAC, vlan uint16, now time.Duration) *port {
-	if dst := f.find(m, vlan, now); dst != nil {
-		return dst
-	}
+// only returns the one port behind which an address that is unknown can be, as seen
+// from p, or nil if several come into question. All ports but uplinks have registered
+// their addresses, so it is behind an uplink.
+func (f *fabric) only(p *port) *port {
 	var only *port
 	for _, q := range f.uplinks {
 		switch {

@@ -18,7 +18,12 @@ func (c *Core) forward(p *port) (done bool) {
 	}
 	var dst *port
 	if !f.dst.Group() {
-		dst = p.fabric.route(p, f.dst, f.vlan, c.now)
+		if dst = p.fabric.find(f.dst, f.vlan, c.now); dst == nil {
+			if c.answer(p, f) {
+				return true
+			}
+			dst = p.fabric.only(p)
+		}
 	}
 	if dst != nil {
 		if reason, ok := reachable(p, dst, f); !ok {
@@ -49,6 +54,9 @@ func (c *Core) forward(p *port) (done bool) {
 		p.tap.record(c.now, f.headers, f.payload, f.offload)
 	}
 	p.learn(f.src, f.vlan, c.now)
+	if flags := f.segment(); flags&tcpTurns != 0 && !f.dst.Group() {
+		c.note(p, dst, f, flags)
+	}
 	if dst != nil {
 		p.talks.note(dst, c.now)
 		work := c.deliver(dst, f, network.DropFull)

@@ -1,6 +1,9 @@
 package server
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// aloneMax is how long a sender that talks to nobody else waits for a receiver
@@ -183,9 +186,10 @@ func (c *Core) release(i int) {
 	c.sessions.Release(p.session)
 }
 
-// Deadline is when the first of the held ports must be looked at.
+// Deadline is when the first of the held ports must be looked at, or the next peer told.
 func (c *Core) Deadline() (at time.Duration, ok bool) {
-	for i, p := range c.held {
+	at = math.MaxInt64
+	for _, p := range c.held {
 		until := p.hold.until
 		switch {
 		case p.hold.alone || p.mem == nil:
@@ -193,9 +197,10 @@ func (c *Core) Deadline() (at time.Duration, ok bool) {
 		case p.hold.dst != nil:
 			until = c.now + min(holdPoll, p.hold.dst.patience.left)
 		}
-		if i == 0 || until < at {
-			at = until
-		}
+		at = min(at, until)
 	}
-	return at, len(c.held) > 0 && !c.draining
+	for _, d := range c.untold {
+		at = min(at, d.due)
+	}
+	return at, at < math.MaxInt64 && !c.draining
 }

@@ -16,6 +16,8 @@ type port struct {
 	session *ipc.Session
 	cfg     network.PortConfig
 	fabric  *fabric
+	row     *row                                // its connections
+	owner   *owner                              // of the row
 	trunk   [(network.VLANMax + 64) / 64]uint64 // bits of cfg.Trunk
 	own     []netip.Addr                        // cfg.Addresses and the link-local one
 	mem     []byte                              // the region; nil until granted

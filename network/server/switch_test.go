@@ -36,14 +36,19 @@ func newBench(t testing.TB, configs ...network.PortConfig) *bench {
 func newBenchOf(t testing.TB, buffers int, configs ...network.PortConfig) *bench {
 	b := &bench{Rig: networktest.New(t), t: t}
 	for _, cfg := range configs {
-		m := b.Join(cfg, buffers)
-		p, err := client.NewPort(m.Client, m.Region, m.Buffers)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.sides = append(b.sides, &side{m, b, p})
+		b.sides = append(b.sides, b.join(cfg, buffers))
 	}
 	return b
+}
+
+func (b *bench) join(cfg network.PortConfig, buffers int) *side {
+	b.t.Helper()
+	m := b.Join(cfg, buffers)
+	p, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return &side{m, b, p}
 }
 
 func (s *side) send(frame []byte) {

@@ -6,6 +6,7 @@ package server
 // of it otherwise.
 const (
 	workFrame    = 1       // look at a frame
+	workNote     = 2       // remember what it does to a connection
 	workCopy     = 2       // deliver a copy, or find that there is no room,
 	workCopyUnit = 1 << 10 // and one more for each so many bytes of it
 
