@@ -13,7 +13,8 @@ type networks struct {
 	server   *server
 	fabrics  []*fabric // the index is network.PortConfig.Network; fixed once prepared
 	counters *counterTable
-	rows     []bool // of counters, in use
+	rows     []bool // of what is kept of ports, in use
+	touched  int    // rows that have been in use
 }
 
 func (n *networks) prepare(t *topology.Topology) (err error) {
@@ -75,17 +76,18 @@ func (n *networks) close() {
 }
 
 func (n *networks) rings() int           { return 0 }
-func (n *networks) resident() int64      { return 0 }
+func (n *networks) resident() int64      { return int64(n.touched) * (network.KeptBytes / network.PortsMax) }
 func (n *networks) ended(*process)       {}
 func (n *networks) ensure()              {}
 func (n *networks) busy() bool           { return false }
 func (n *networks) settle(time.Duration) {}
 
-// takeRow finds a free row of the table of counters.
+// takeRow finds a free row of the tables that are kept.
 func (n *networks) takeRow() (row int, ok bool) {
 	for row, taken := range n.rows {
 		if !taken {
 			n.rows[row] = true
+			n.touched = max(n.touched, row+1)
 			n.counters.Clear(row)
 			return row, true
 		}

@@ -183,6 +183,58 @@ applications:
 	}
 }
 
+// TestTheDeathOfAHolderIsTold: so it is when the process goes that holds the network of
+// a program under --compat, whose kernel can tell nobody any more.
+func TestTheDeathOfAHolderIsTold(t *testing.T) {
+	testenv.RequireRoot(t)
+	s := Up(t, program, twoGuests)
+	shell := s.Network("shell", "lan")
+	l, err := shell.Listen("tcp", ":80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	args := s.compat("web", "python3", "-c", fmt.Sprintf(`import socket, sys
+s = socket.create_connection(("%s", 80))
+sys.stdin.read()`, shell.Addresses()[0].Addr()))
+	run := exec.Command(args[0], args[1:]...)
+	run.Stderr = os.Stderr
+	end, err := run.StdinPipe()
+	if err == nil {
+		err = run.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = end.Close() // the program outlives the holder
+		_ = run.Wait()
+	}()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	killed := false
+	for _, p := range s.State0().Networks[0].Ports {
+		if p.Name != "web" {
+			continue
+		}
+		holder, err := os.FindProcess(p.PID)
+		if err == nil {
+			err = holder.Kill()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		killed = true
+	}
+	if !killed {
+		t.Fatal("the program has no port")
+	}
+	expectReset(t, "the peer of the program", c)
+}
+
 // TestTheDeathOfAUserUplinkIsTold: neither a guest that reads nor the world takes it for
 // the end of the data, and neither waits for ever.
 func TestTheDeathOfAUserUplinkIsTold(t *testing.T) {

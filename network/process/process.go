@@ -61,22 +61,24 @@ func Run(conn *broker.Conn, ready broker.Ready) error {
 func (s *service) Take(m *broker.Message) (taken bool, err error) {
 	switch body := m.Body.(type) {
 	case *broker.Counters:
-		return true, s.takeTable(m.FDs[0])
+		return true, s.takeTables(int(body.Bytes), m.FDs[0])
 	case *broker.Capture:
 		return true, s.capture(body, m.FDs[0])
 	}
 	return false, nil
 }
 
-func (s *service) takeTable(fd int) error {
-	segment, err := shm.Open(fd, network.KeptBytes, true)
+// takeTables takes the memory that is kept over deaths. That of a supervisor of an
+// earlier version has no table of connections.
+func (s *service) takeTables(size, fd int) error {
+	segment, err := shm.Open(fd, size, true)
 	if err != nil {
 		return err
 	}
 	if err := segment.CloseFD(); err != nil {
 		return err
 	}
-	if s.table, err = network.ViewCounters(segment.Mem); err != nil {
+	if s.table, err = network.ViewCounters(segment.Mem); err != nil || size < network.KeptBytes {
 		return err
 	}
 	connections, err := server.ViewConnections(segment.Mem[network.CountersBytes:])

@@ -85,12 +85,12 @@ func (c *Core) probe(d *departed, n *connection, times int) (done bool) {
 	f := d.port.fabric
 	seq := n.Seq + uint32(times&1)<<31
 	c.own.compose(&n.endpoints, n.PeerMAC, d.port.cfg.MAC, n.VLAN, tcpACK, seq, n.PeerSeq+1)
-	whom := f.uplinks
+	whom, one := f.uplinks, [1]*port{}
 	if q := f.find(n.PeerMAC, n.VLAN, c.now); q != nil {
 		if !q.lost() && !q.room() {
 			return false
 		}
-		whom = []*port{q}
+		one[0], whom = q, one[:]
 	}
 	for _, q := range whom {
 		if q.cfg.MAC != d.port.cfg.MAC && d.sends(q, &n.Local, n.VLAN) {
@@ -102,9 +102,10 @@ func (c *Core) probe(d *departed, n *connection, times int) (done bool) {
 
 // compose makes a TCP segment without data.
 func (f *frame) compose(e *endpoints, dst, src network.MAC, vlan uint16, flags byte, seq, ack uint32) {
-	local, peer := netip.AddrFrom16(e.Local).Unmap(), netip.AddrFrom16(e.Peer).Unmap()
+	v4, from := netip.AddrFrom16(e.Local).Is4In6(), 0
 	h := append(append(f.copied[:0], dst[:]...), src[:]...)
-	if local.Is4() {
+	if v4 {
+		from = len(e.Local) - 4
 		h = binary.BigEndian.AppendUint16(h, etherIPv4)
 		h = append(h, 0x45, 0, 0, ipv4Bytes+tcpBytes, 0, 0, 0x40, 0, hopLimit, protoTCP, 0, 0)
 	} else {
@@ -112,9 +113,9 @@ func (f *frame) compose(e *endpoints, dst, src network.MAC, vlan uint16, flags b
 		h = append(h, 0x60, 0, 0, 0, 0, tcpBytes, protoTCP, hopLimit)
 	}
 	at := len(h)
-	h = append(append(h, local.AsSlice()...), peer.AsSlice()...)
+	h = append(append(h, e.Local[from:]...), e.Peer[from:]...)
 	pseudo := network.Sum(protoTCP+tcpBytes, h[at:])
-	if ip := h[network.EthernetBytes:]; local.Is4() {
+	if ip := h[network.EthernetBytes:]; v4 {
 		binary.BigEndian.PutUint16(ip[10:], ^network.Fold(network.Sum(0, ip)))
 	}
 	at = len(h)

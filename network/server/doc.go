@@ -44,6 +44,15 @@
 // successor, which knows only what is registered, neither shows such frames to
 // other ports nor loses one for want of room.
 //
+// # Departures
+//
+// A port's TCP connections are noted, from the segments with which they begin and end,
+// in a table that outlives the server. When the port leaves, the peer of each is asked
+// for an acknowledgement in the port's name, by a segment that it cannot accept; what
+// then comes for the port is answered with a reset, for departedFor, unless another port
+// has its address. So nothing need be known of what a connection has carried. A peer is
+// asked of what it has taken part in only, and only in the name of whom it has reached.
+//
 // # Trust
 //
 // Clients are hostile. Descriptors, indices and headers are checked; a malformed

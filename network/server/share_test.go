@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
@@ -68,6 +69,12 @@ var attacks = []attack{
 		tcp[12] = 5 << 4
 		o := network.Offload{Flags: network.NeedsChecksum, GSO: network.GSOTCP4, HeaderBytes: 54, SegmentBytes: network.SegmentBytesMin, ChecksumStart: 34, ChecksumOffset: 16}
 		return from.port.Send(o, networktest.IPv4(victim.Config.MAC, from.Config.MAC, from.v4(), victim.v4(), 6, tcp))
+	}},
+	{name: "beginnings of connections", fair: true, send: func(from, stuck, victim *side) bool {
+		tcp := make([]byte, 20)
+		binary.BigEndian.PutUint16(tcp, uint16(from.b.counters(0).Sent))
+		tcp[12], tcp[13] = 5<<4, syn
+		return from.port.Send(network.Offload{}, networktest.IPv4(victim.Config.MAC, from.Config.MAC, from.v4(), victim.v4(), 6, tcp))
 	}},
 	{name: "descriptors of nothing", send: func(from, _, _ *side) bool {
 		ring := from.Client.Out(network.RingSend)
