@@ -45,6 +45,11 @@ func beVictim(n *app.Network, whom []string) error {
 		return err
 	}
 	var open []net.Conn
+	defer func() {
+		for _, c := range open {
+			_ = c.Close()
+		}
+	}()
 	for _, to := range whom {
 		c, err := n.Dial("tcp", to)
 		if err != nil {

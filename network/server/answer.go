@@ -53,8 +53,8 @@ func (c *Core) answer(p *port, f *frame) (taken bool) {
 
 // complete tells whether the peer has received the FIN of a connection, and so all of
 // it. It has read none of it, perhaps, and a reset could take that from it.
-func (n *connection) complete(t *turn, bytes int) bool {
-	return n.State&ended != 0 && t.ack == n.End && t.flags&(tcpSYN|tcpFIN) == 0 && bytes == 0
+func (c *connection) complete(t *turn, bytes int) bool {
+	return c.State&ended != 0 && t.ack == c.End && t.flags&(tcpSYN|tcpFIN) == 0 && bytes == 0
 }
 
 func (d *departed) find(e *endpoints) *connection {
