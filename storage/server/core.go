@@ -15,6 +15,8 @@ const (
 	// stepTurns bounds the turns given in one step to active sessions, and to
 	// those that wait for one volume.
 	stepTurns = 64
+	// busyMax bounds the devices that do work of their own in one step.
+	busyMax = 2
 	// reapMax bounds the completions of one volume in one step.
 	reapMax = 256
 	// regionWaitMax is how long a request may be ahead of its region's grant.
@@ -59,6 +61,7 @@ type Core struct {
 	recovering []*session // added, and not yet asked for what had been started
 	turn       int
 	volumes    []*Volume
+	first      int     // of volumes, to be reaped first
 	tasks      []*task // by number; at most one for each slot of each session
 	free       []*task
 	aside      []*task // wait for their regions
@@ -95,10 +98,8 @@ func (c *Core) Drained() bool { return len(c.free) == len(c.tasks) }
 // then the active ones, each for one turn.
 func (c *Core) Step(now time.Duration) (worked bool) {
 	c.now = now
-	for _, v := range c.volumes {
-		if c.reap(v) {
-			worked = true
-		}
+	if c.reapAll() {
+		worked = true
 	}
 	if c.recover() {
 		worked = true
@@ -113,6 +114,29 @@ func (c *Core) Step(now time.Duration) (worked bool) {
 	}
 	if !c.draining && c.serveActive() {
 		worked = true
+	}
+	return worked
+}
+
+// reapAll reaps all devices but for those that have work of their own, of which it reaps
+// busyMax in rotation: whoever has many such volumes gets no more of a step for it.
+func (c *Core) reapAll() (worked bool) {
+	busy, first := 0, c.first
+	for i := range c.volumes {
+		at := (first + i) % len(c.volumes)
+		v := c.volumes[at]
+		if v.device.Busy() {
+			if busy++; busy > busyMax {
+				if busy == busyMax+1 {
+					c.first = at
+				}
+				worked = true
+				continue
+			}
+		}
+		if c.reap(v) {
+			worked = true
+		}
 	}
 	return worked
 }

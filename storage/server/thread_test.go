@@ -8,6 +8,7 @@ import (
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/storage"
 	"github.com/quintet-os/quintet/storage/device"
+	"github.com/quintet-os/quintet/storage/server"
 )
 
 const greedySlots = 32 // requests the neighbour keeps in flight
@@ -145,5 +146,49 @@ func TestSharedDeviceIsNotFilledByZeroing(t *testing.T) {
 	modest.want(one, storage.KindOK)
 	for _, call := range append(zeroing, long) {
 		greedy.want(call, storage.KindOK)
+	}
+}
+
+// tireless is a device that always has work of its own, and counts how often it may do
+// some.
+type tireless struct {
+	storage.Device
+	reaps int
+}
+
+func (d *tireless) Busy() bool { return true }
+
+func (d *tireless) Reap(done []storage.Completion) int {
+	d.reaps++
+	return d.Device.Reap(done)
+}
+
+// TestManyBusyVolumesTakeTurns: a step does the work of two devices, however many there
+// are, and none waits for longer than the others.
+func TestManyBusyVolumesTakeTurns(t *testing.T) {
+	core := server.NewCore(ipc.NewSessions())
+	var devices []*tireless
+	for range 6 {
+		memory, err := device.NewMemory(make([]byte, volumeBytes), blockBytes, depth)
+		if err != nil {
+			t.Fatal(err)
+		}
+		devices = append(devices, &tireless{Device: memory})
+		core.AddVolume("", devices[len(devices)-1])
+	}
+	for step := 1; step <= 9; step++ {
+		if !core.Step(0) {
+			t.Fatal("there is work, and the core sleeps")
+		}
+		total := 0
+		for _, d := range devices {
+			total += d.reaps
+			if least := step * 2 / len(devices); d.reaps < least || d.reaps > least+1 {
+				t.Fatalf("after step %d a device has had %d turns, want %d or one more", step, d.reaps, least)
+			}
+		}
+		if total != 2*step {
+			t.Fatalf("after step %d devices have had %d turns, want two for each", step, total)
+		}
 	}
 }
