@@ -54,9 +54,9 @@ func signalAll(t *testing.T, pids []int, signal syscall.Signal) {
 }
 
 const (
-	// silenceMax is how long a server may be silent by default, and looks more than
-	// the time between two looks at it.
-	silenceMax = 2 * time.Second
+	// silenceMax is how long a server may be silent here, and looks more than the time
+	// between two looks at it.
+	silenceMax = 3 * time.Second
 	looks      = 300 * time.Millisecond
 )
 
@@ -69,6 +69,7 @@ func TestSuspend(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := UpIn(t, system, program, `version: 1
+supervisor: {heartbeat_timeout: `+silenceMax.String()+`}
 servers: {net: {kind: network}, store: {kind: storage}}
 networks: {lan: {server: net}}
 volumes: {data: {server: store, memory: 16MiB}}
@@ -106,7 +107,7 @@ while True:
 	signalAll(t, others, syscall.SIGSTOP)
 	time.Sleep(looks) // the supervisor has seen their last sign of life
 	signalAll(t, supervisor, syscall.SIGSTOP)
-	time.Sleep(3 * silenceMax)
+	time.Sleep(silenceMax * 3 / 2)
 	signalAll(t, supervisor, syscall.SIGCONT)
 	time.Sleep(looks) // it looks at them before they go on
 	signalAll(t, others, syscall.SIGCONT)

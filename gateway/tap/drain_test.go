@@ -33,7 +33,9 @@ func TestLastDatagrams(t *testing.T) {
 
 func lastDatagrams(t *testing.T, pair bool, to netip.Addr, count int, known, silent bool) {
 	rig := networktest.New(t)
-	g, other := openGateway(t, rig, 1, pair), newGateway(t, rig, 2, false)
+	// The other has room for all of them, however long it may sleep.
+	g, other := openGateway(t, rig, 1, pair, buffers), openGateway(t, rig, 2, false, 4*buffers)
+	closeAtEnd(t, other)
 	var receiver net.PacketConn
 	if err := other.Do(func() (err error) {
 		receiver, err = net.ListenPacket("udp", netip.AddrPortFrom(to, 9).String())

@@ -23,17 +23,21 @@ const buffers = 64
 
 func newGateway(t *testing.T, rig *networktest.Rig, number int, pair bool) *tap.Gateway {
 	t.Helper()
-	g := openGateway(t, rig, number, pair)
+	g := openGateway(t, rig, number, pair, buffers)
+	closeAtEnd(t, g)
+	return g
+}
+
+func closeAtEnd(t *testing.T, g *tap.Gateway) {
 	t.Cleanup(func() {
 		if err := g.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return g
 }
 
-// openGateway is newGateway for those who close it.
-func openGateway(t *testing.T, rig *networktest.Rig, number int, pair bool) *tap.Gateway {
+// openGateway is newGateway for those who close it, or need more buffers.
+func openGateway(t *testing.T, rig *networktest.Rig, number int, pair bool, buffers int) *tap.Gateway {
 	t.Helper()
 	testenv.RequireRoot(t)
 	host := networktest.Host(number)
