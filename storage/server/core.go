@@ -307,4 +307,7 @@ func (c *Core) report(s *session) {
 	}
 }
 
-var _ ipc.Core = (*Core)(nil)
+var (
+	_ ipc.Core  = (*Core)(nil)
+	_ ipc.Timed = (*Core)(nil)
+)

@@ -218,10 +218,16 @@ func TestUnknownRegionHoldsUpNothingElse(t *testing.T) {
 	}
 	c.pending("a request ahead of its region", without...)
 	b.expectSleep()
+	if at, ok := b.core.Deadline(); !ok || at != b.now+time.Second {
+		t.Errorf("the core is to be stepped at %v (%v), want %v", at, ok, b.now+time.Second)
+	}
 	b.now += time.Second
 	b.settle()
 	for _, call := range without {
 		c.want(call, storage.KindRegion)
+	}
+	if at, ok := b.core.Deadline(); ok {
+		t.Errorf("nothing waits, and the core is to be stepped at %v", at)
 	}
 	left := c.start(unknown)
 	b.settle()

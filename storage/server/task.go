@@ -144,6 +144,16 @@ func (c *Core) serveAside() (worked bool) {
 	return worked
 }
 
+// Deadline implements ipc.Timed: a request whose region does not come is refused in time.
+func (c *Core) Deadline() (at time.Duration, ok bool) {
+	for i, t := range c.aside {
+		if until := t.waitSince + regionWaitMax; i == 0 || until < at {
+			at = until
+		}
+	}
+	return at, len(c.aside) > 0
+}
+
 // readmit lets a task go on that a dead server had started. It knows no limits:
 // what the dead server had started was within them. Nor does it wait for a
 // region: one that is not known now has been revoked.
