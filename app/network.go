@@ -8,6 +8,7 @@ import (
 	"github.com/quintet-os/quintet/ipc/broker"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/dns"
 )
 
@@ -76,7 +77,7 @@ func (n *Network) end(err error) error {
 // Port is a port of a network without a stack: it sends and receives raw frames, from
 // the application's own addresses only.
 type Port struct {
-	*client.Port
+	*frames.Port
 	session
 	Interface network.Interface
 
@@ -106,11 +107,11 @@ func (p *Port) open(ctx context.Context, o *networkOptions) error {
 	}
 	var failed error
 	var err error
-	p.Port, err = grant(ctx, &p.session, network.RegionID, network.RegionBytes(o.buffers), func(mem []byte) *client.Port {
-		port, err := client.NewPort(p.ipc, mem, o.buffers)
+	p.Port, err = grant(ctx, &p.session, network.RegionID, network.RegionBytes(o.buffers), func(mem []byte) *frames.Port {
+		port, err := frames.NewPort(p.ipc, mem, o.buffers)
 		if err != nil {
 			failed = err
-			return new(client.Port)
+			return new(frames.Port)
 		}
 		return port
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/quintet-os/quintet/internal/share"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/dns"
 )
 
@@ -34,7 +35,7 @@ const (
 // Config describes a gateway.
 type Config struct {
 	// Port of the switch; it must be an uplink.
-	Port *client.Port
+	Port *frames.Port
 	// MAC, MTU and Addresses are those of the gateway in its network. Guests have the
 	// addresses as their default routes.
 	MAC       network.MAC

@@ -21,6 +21,7 @@ import (
 	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/link/pump"
 	"github.com/quintet-os/quintet/network/link/tap"
 	"github.com/quintet-os/quintet/network/networktest"
@@ -53,10 +54,10 @@ type system struct {
 	own     []netip.Addr // of the gateway
 }
 
-func port(t *testing.T, rig *networktest.Rig, cfg network.PortConfig) *client.Port {
+func port(t *testing.T, rig *networktest.Rig, cfg network.PortConfig) *frames.Port {
 	t.Helper()
 	m := rig.Join(cfg, buffers)
-	p, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	p, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ import (
 
 	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/network"
-	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/link"
 	"github.com/quintet-os/quintet/network/link/packet"
 	"github.com/quintet-os/quintet/network/link/pump"
@@ -41,7 +41,7 @@ const pairName = "port"
 // Config describes a gateway.
 type Config struct {
 	// Port of the switch, with the same MAC and addresses.
-	Port      *client.Port
+	Port      *frames.Port
 	MAC       network.MAC
 	MTU       int
 	Addresses []netip.Prefix
@@ -53,7 +53,7 @@ type Config struct {
 
 // Gateway is a namespace and its port.
 type Gateway struct {
-	port      *client.Port
+	port      *frames.Port
 	namespace *netns.Namespace
 	behind    *netns.Namespace // with the other end of the pair; nil with a TAP
 	link      link.Link

@@ -14,7 +14,7 @@ import (
 
 	"github.com/quintet-os/quintet/gateway/tap"
 	"github.com/quintet-os/quintet/internal/testenv"
-	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/networktest"
 )
 
@@ -42,7 +42,7 @@ func openGateway(t *testing.T, rig *networktest.Rig, number int, pair bool, buff
 	testenv.RequireRoot(t)
 	host := networktest.Host(number)
 	m := rig.Join(host, buffers)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}

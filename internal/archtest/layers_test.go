@@ -173,3 +173,26 @@ func TestForbidden(t *testing.T) {
 		}
 	}
 }
+
+// TestNotLinked: what a package must not bring into the programs that import it, by
+// whatever way.
+func TestNotLinked(t *testing.T) {
+	for from, parts := range map[string][]string{
+		"app":         {module + "/supervisor", module + "/sandbox", module + "/internal/unix/uring", "github.com/cilium/ebpf"},
+		"gateway/tap": {"gvisor.dev/gvisor"}, // it passes frames on
+	} {
+		list := exec.Command("go", "list", "-deps", "./"+from)
+		list.Dir = root(t)
+		out, err := list.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, linked := range strings.Fields(string(out)) {
+			for _, part := range parts {
+				if linked == part || strings.HasPrefix(linked, part+"/") {
+					t.Errorf("%s links %s", from, linked)
+				}
+			}
+		}
+	}
+}

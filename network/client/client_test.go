@@ -17,6 +17,7 @@ import (
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/networktest"
 )
 
@@ -97,7 +98,7 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		r := networktest.New(t)
 		m := r.Join(a, 8)
-		port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+		port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +117,7 @@ func FuzzReceive(f *testing.F) {
 }
 
 // ping sends an echo request from a raw port until the answer has come.
-func ping(t *testing.T, port *client.Port, from, to network.PortConfig) {
+func ping(t *testing.T, port *frames.Port, from, to network.PortConfig) {
 	request := networktest.IPv4(to.MAC, from.MAC, from.Addresses[0], to.Addresses[0], 1, []byte{8, 0, 0xf7, 0xff, 0, 0, 0, 0})
 	header := request[14:34]
 	sum := network.Sum(0, header)
@@ -152,7 +153,7 @@ func ping(t *testing.T, port *client.Port, from, to network.PortConfig) {
 func TestHostileServer(t *testing.T) {
 	r := networktest.New(t)
 	m := r.Join(networktest.Host(1), 8)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +173,7 @@ func TestBuffersArePostedOnceTheirPlacesAreFree(t *testing.T) {
 	const buffers = 8
 	r := networktest.New(t)
 	m := r.Join(networktest.Host(1), buffers)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}

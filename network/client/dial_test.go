@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/dns"
 	"github.com/quintet-os/quintet/network/networktest"
 )
@@ -55,7 +56,7 @@ func TestFallback(t *testing.T) {
 	r := networktest.New(t)
 	host := networktest.Host(1)
 	m := r.Join(host, networktest.StackBuffers)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}

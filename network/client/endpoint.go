@@ -12,6 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"github.com/quintet-os/quintet/network"
+	"github.com/quintet-os/quintet/network/client/frames"
 )
 
 const (
@@ -36,7 +37,7 @@ const (
 // endpoint is a link of the TCP/IP stack over a port. It implements
 // stack.LinkEndpoint and stack.GSOEndpoint.
 type endpoint struct {
-	port   *Port
+	port   *frames.Port
 	mac    tcpip.LinkAddress
 	mtu    atomic.Uint32
 	ignore func(data []byte) bool // frames that the stack is not to see; nil: none
@@ -57,7 +58,7 @@ type endpoint struct {
 	damaged atomic.Uint64 // frames with a wrong checksum
 }
 
-func newEndpoint(port *Port, mac network.MAC, mtu int) *endpoint {
+func newEndpoint(port *frames.Port, mac network.MAC, mtu int) *endpoint {
 	e := &endpoint{port: port, mac: tcpip.LinkAddress(mac[:]), ended: make(chan struct{})}
 	e.mtu.Store(uint32(mtu))
 	return e

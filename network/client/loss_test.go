@@ -9,6 +9,7 @@ import (
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/networktest"
 )
 
@@ -19,7 +20,7 @@ func TestBurstOfLoss(t *testing.T) {
 	r := networktest.New(t)
 	host := networktest.Host(1)
 	m := r.Join(host, networktest.StackBuffers)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}

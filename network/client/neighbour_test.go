@@ -8,6 +8,7 @@ import (
 
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/networktest"
 )
 
@@ -16,7 +17,7 @@ func TestRouterClaimsNobodysAddress(t *testing.T) {
 	r := networktest.New(t)
 	host := networktest.Host(1)
 	m := r.Join(network.PortConfig{MAC: host.MAC, Addresses: host.Addresses, Uplink: true}, 64)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/dns"
 	"github.com/quintet-os/quintet/network/networktest"
 )
@@ -28,7 +29,7 @@ func named(t *testing.T, r *networktest.Rig, n int, names dns.Names, resolvers .
 	t.Helper()
 	host := networktest.Host(n)
 	m := r.Join(host, networktest.StackBuffers)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"github.com/quintet-os/quintet/network"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/dns"
 )
 
@@ -75,7 +76,7 @@ type Stack struct {
 var quiet = sync.OnceFunc(func() { log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}}) })
 
 // NewStack starts a stack on a port, which it takes over. Errors are KindConfig.
-func NewStack(port *Port, cfg Config) (*Stack, error) {
+func NewStack(port *frames.Port, cfg Config) (*Stack, error) {
 	quiet()
 	s := &Stack{cfg: cfg, link: newEndpoint(port, cfg.MAC, cfg.MTU), sockets: make(map[*socket]io.Closer)}
 	s.stack = stack.New(stack.Options{

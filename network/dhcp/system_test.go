@@ -22,6 +22,7 @@ import (
 	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/dhcp"
 	"github.com/quintet-os/quintet/network/link"
 	"github.com/quintet-os/quintet/network/link/linktest"
@@ -124,7 +125,7 @@ func newUplink(t *testing.T, l link.Link) *uplink {
 	t.Helper()
 	u := &uplink{rig: networktest.New(t), lost: make(chan error, 8)}
 	m := u.rig.Join(network.PortConfig{MAC: network.MAC{2, 0xff, 0, 0, 0, 1}, Uplink: true}, networktest.StackBuffers)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +163,7 @@ func (u *uplink) stack(t *testing.T, mac network.MAC, lease dhcp.Lease) *client.
 	u.rig.Kill()
 	m := u.rig.Join(network.PortConfig{MAC: mac, Addresses: []netip.Addr{lease.Addresses[0].Addr()}}, networktest.StackBuffers)
 	u.rig.Serve()
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}

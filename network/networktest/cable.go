@@ -8,6 +8,7 @@ import (
 
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/link"
 	"github.com/quintet-os/quintet/network/link/linktest"
 	"github.com/quintet-os/quintet/network/segment"
@@ -29,7 +30,7 @@ const cableFrames = 64
 func (r *Rig) Apart(c Cable) Peers {
 	r.t.Helper()
 	var stacks [2]*client.Stack
-	var ends [2]*client.Port
+	var ends [2]*frames.Port
 	for i := range ends {
 		cfg := Host(i + 1)
 		cfg.Network = i
@@ -37,7 +38,7 @@ func (r *Rig) Apart(c Cable) Peers {
 		up := network.PortConfig{Network: i, MTU: cfg.MTU, MAC: network.MAC{2, 0xff, 0, 0, 0, byte(i)}, Uplink: true}
 		m := r.Join(up, StackBuffers)
 		var err error
-		if ends[i], err = client.NewPort(m.Client, m.Region, m.Buffers); err != nil {
+		if ends[i], err = frames.NewPort(m.Client, m.Region, m.Buffers); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -52,7 +53,7 @@ func (r *Rig) Apart(c Cable) Peers {
 	return Peers{A: stacks[0], B: stacks[1], IPs: Host(2).Addresses}
 }
 
-func (c *Cable) run(ctx context.Context, ends [2]*client.Port) {
+func (c *Cable) run(ctx context.Context, ends [2]*frames.Port) {
 	start := time.Now()
 	near, far := linktest.NewPipe(network.MTUMax)
 	bad := linktest.Impair(near, c.Back, c.There, c.Seed, func() time.Duration { return time.Since(start) })
@@ -85,7 +86,7 @@ func (c *Cable) run(ctx context.Context, ends [2]*client.Port) {
 }
 
 // take passes on what a port receives.
-func (c *Cable) take(ctx context.Context, p *client.Port, arrived chan<- link.Frame) {
+func (c *Cable) take(ctx context.Context, p *frames.Port, arrived chan<- link.Frame) {
 	pass := func(f link.Frame) {
 		select {
 		case arrived <- f:
@@ -118,7 +119,7 @@ func (c *Cable) take(ctx context.Context, p *client.Port, arrived chan<- link.Fr
 }
 
 // carry sends what comes out of a link.
-func (c *Cable) carry(ctx context.Context, from link.Link, to *client.Port) {
+func (c *Cable) carry(ctx context.Context, from link.Link, to *frames.Port) {
 	var frames [link.BatchMax]link.Frame
 	for n := -1; n != 0; {
 		n, _ = from.Receive(frames[:])

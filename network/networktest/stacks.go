@@ -7,6 +7,7 @@ import (
 
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 )
 
 // Network is what a program sees of a TCP/IP stack.
@@ -37,7 +38,7 @@ func (r *Rig) Stack(n int) *client.Stack {
 func (r *Rig) StackOn(cfg network.PortConfig) *client.Stack {
 	r.t.Helper()
 	m := r.Join(cfg, StackBuffers)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/quintet-os/quintet/ipc/process/processtest"
 	"github.com/quintet-os/quintet/ipc/shm"
 	"github.com/quintet-os/quintet/network"
-	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/networktest"
 	"github.com/quintet-os/quintet/network/process"
 )
@@ -18,7 +18,7 @@ const buffers = 8
 type host struct {
 	network.PortConfig
 	ipc  *ipc.Client
-	port *client.Port
+	port *frames.Port
 }
 
 func join(t *testing.T, s *processtest.Supervisor, id int) *host {
@@ -28,7 +28,7 @@ func join(t *testing.T, s *processtest.Supervisor, id int) *host {
 	h.ipc = s.Connect(uint64(id), network.Geometry(buffers), h.PortConfig)
 	region := s.Grant(uint64(id), network.RegionID, network.RegionBytes(buffers))
 	var err error
-	if h.port, err = client.NewPort(h.ipc, region, buffers); err != nil {
+	if h.port, err = frames.NewPort(h.ipc, region, buffers); err != nil {
 		t.Fatal(err)
 	}
 	return h

@@ -10,7 +10,7 @@ import (
 
 	"github.com/quintet-os/quintet/ipc"
 	"github.com/quintet-os/quintet/network"
-	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/networktest"
 )
 
@@ -26,7 +26,7 @@ type bench struct {
 type side struct {
 	*networktest.Member
 	b    *bench
-	port *client.Port
+	port *frames.Port
 }
 
 func newBench(t testing.TB, configs ...network.PortConfig) *bench {
@@ -44,7 +44,7 @@ func newBenchOf(t testing.TB, buffers int, configs ...network.PortConfig) *bench
 func (b *bench) join(cfg network.PortConfig, buffers int) *side {
 	b.t.Helper()
 	m := b.Join(cfg, buffers)
-	p, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	p, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/network"
 	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/networktest"
 )
 
@@ -69,7 +70,7 @@ func guestOf(t *testing.T, socket string) (guest *client.Stack, deaths func() in
 	rig := networktest.New(t)
 	host := networktest.Host(2)
 	m := rig.Join(network.PortConfig{MAC: host.MAC, MTU: host.MTU, Uplink: true}, networktest.StackBuffers)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func guestOf(t *testing.T, socket string) (guest *client.Stack, deaths func() in
 	cfg := networktest.StackConfig(own)
 	cfg.Gateways = host.Addresses
 	m = rig.Join(own, networktest.StackBuffers)
-	if port, err = client.NewPort(m.Client, m.Region, m.Buffers); err != nil {
+	if port, err = frames.NewPort(m.Client, m.Region, m.Buffers); err != nil {
 		t.Fatal(err)
 	}
 	if guest, err = client.NewStack(port, cfg); err != nil {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/network"
-	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/link"
 	"github.com/quintet-os/quintet/network/link/pump"
 	"github.com/quintet-os/quintet/network/networktest"
@@ -69,9 +69,9 @@ func (l *memoryLink) Close() error            { return nil }
 // domain's own leave whole, between those of the port.
 func TestFilterAndSend(t *testing.T) {
 	rig, l := networktest.New(t), newMemoryLink(t)
-	newPort := func(cfg network.PortConfig) *client.Port {
+	newPort := func(cfg network.PortConfig) *frames.Port {
 		m := rig.Join(cfg, buffers)
-		p, err := client.NewPort(m.Client, m.Region, m.Buffers)
+		p, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 		if err != nil {
 			t.Fatal(err)
 		}

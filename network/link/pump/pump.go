@@ -34,7 +34,7 @@ import (
 
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/network"
-	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/link"
 )
 
@@ -55,7 +55,7 @@ type Pump struct {
 	// which lies in the link's memory.
 	Filter func(frame []byte) (taken bool)
 
-	port *client.Port
+	port *frames.Port
 	room chan struct{} // there is, after there was none
 	full atomic.Uint64
 
@@ -73,7 +73,7 @@ type Pump struct {
 }
 
 // New joins a link and a port, which are the caller's to close when Run has returned.
-func New(l link.Link, port *client.Port) *Pump {
+func New(l link.Link, port *frames.Port) *Pump {
 	return &Pump{link: l, port: port, room: make(chan struct{}, 1), bell: -1}
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/quintet-os/quintet/internal/testenv"
 	"github.com/quintet-os/quintet/internal/unix"
 	"github.com/quintet-os/quintet/network"
-	"github.com/quintet-os/quintet/network/client"
+	"github.com/quintet-os/quintet/network/client/frames"
 	"github.com/quintet-os/quintet/network/link"
 	"github.com/quintet-os/quintet/network/link/linktest"
 	"github.com/quintet-os/quintet/network/link/packet"
@@ -122,7 +122,7 @@ func join(t *testing.T, rig *networktest.Rig, number int, kind string) *netns.Na
 	}
 	l := kinds[kind](t, n, i)
 	m := rig.Join(network.PortConfig{MTU: mtu, MAC: network.MAC{2, 0xff, 0, 0, 0, byte(number)}, Uplink: true}, buffers)
-	port, err := client.NewPort(m.Client, m.Region, m.Buffers)
+	port, err := frames.NewPort(m.Client, m.Region, m.Buffers)
 	if err != nil {
 		t.Fatal(err)
 	}

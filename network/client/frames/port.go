@@ -1,4 +1,9 @@
-package client
+// Package frames is the client's side of a port of a network: raw frames over a session,
+// without a TCP/IP stack. Package client puts one on top; gateways pass frames on.
+//
+// Trust: the server may write anything into its segment and into the receive buffers at
+// any time. Descriptors are checked, and data is only handed on.
+package frames
 
 import (
 	"context"
