@@ -233,3 +233,40 @@ func TestWhoIsAnsweredNeedNotRing(t *testing.T) {
 		t.Error("the second request is not found")
 	}
 }
+
+// TestRepliesAreNoRings: a client whose doorbell was heard after the server had found by
+// itself what it was rung for, and that is answered again and again while it sleeps, has
+// rung for nothing once, and is heard the next time.
+func TestRepliesAreNoRings(t *testing.T) {
+	p := newPair(t, Geometry{Slots: 4 * vainMax})
+	set := NewSessions()
+	set.Add(p.session)
+	for range 2 * vainMax {
+		if _, err := p.client.Start(t.Context(), &Words{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var taken []Request
+	for r, ok := p.session.Next(); ok; r, ok = p.session.Next() {
+		taken = append(taken, r)
+	}
+	now := uint64(1)
+	sleep := func() {
+		t.Helper()
+		for turn := 0; set.Cool(now, 1) > 0; turn++ {
+			if now++; turn > idleTurnsMax {
+				t.Fatal("a session that waits for a device does not sleep")
+			}
+		}
+	}
+	sleep()
+	set.Ring(p.session) // late
+	sleep()
+	for _, r := range taken {
+		p.session.Reply(r.Slot, &r.Words)
+		sleep()
+	}
+	if !set.Ring(p.session) {
+		t.Error("a client that has rung for nothing once is not heard")
+	}
+}

@@ -86,6 +86,7 @@ type Session struct {
 	idle    uint64    // ticks since which nothing was found; 0 while busy
 	seen    uint64    // activity at the last Cool
 	rung    uint64    // activity when its doorbell was heard last
+	heard   bool      // it was, since the session slept last
 	vain    int       // times in a row that it has rung for nothing
 	set     *Sessions // nil: of none, not yet or no more
 	token   int32     // of the loop

@@ -187,16 +187,20 @@ func (s *Session) cool(now, budget uint64) bool {
 		return false
 	}
 	s.look = asleep
-	if s.vain++; s.activity() != s.rung {
+	switch {
+	case s.activity() != s.rung:
 		s.vain = 0
+	case s.heard: // and not looked at for another reason, such as a reply
+		s.vain++
 	}
+	s.heard = false
 	return true
 }
 
 // Ring wakes a session because its doorbell was rung, and tells whether it may be rung
 // again soon: one that has rung vainMax times in a row and then wanted nothing may not.
 func (ss *Sessions) Ring(s *Session) (again bool) {
-	s.rung = s.activity()
+	s.rung, s.heard = s.activity(), true
 	ss.Wake(s)
 	return s.vain < vainMax
 }
