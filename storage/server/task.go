@@ -165,6 +165,7 @@ func (c *Core) readmit(t *task) {
 			return
 		}
 	}
+	t.grant.ask(&t.request, c.now)
 	c.enter(t, region)
 }
 

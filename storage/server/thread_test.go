@@ -192,3 +192,33 @@ func TestManyBusyVolumesTakeTurns(t *testing.T) {
 		}
 	}
 }
+
+// TestGreedyAfterTakeover: whoever had more in flight than is modest is not taken for
+// modest by a successor, beside whom others do little at a time.
+func TestGreedyAfterTakeover(t *testing.T) {
+	b := newBench(t)
+	large := storage.Request{Op: storage.OpRead, Length: storage.TransferMax}
+	one, other := b.connect(false, storage.Limits{}), b.connect(false, storage.Limits{})
+	b.hold()
+	begun := []*ipc.Call{one.start(large), other.start(large)}
+	b.settle()
+	b.Successor()
+	var pieces []int64
+	b.device.Decide = func(op *storage.Operation) device.Verdict {
+		pieces = append(pieces, op.Piece)
+		return device.Verdict{}
+	}
+	b.settle()
+	one.want(begun[0], storage.KindOK)
+	other.want(begun[1], storage.KindOK)
+	for _, c := range []*tester{one, other} {
+		call := c.start(large)
+		b.settle()
+		c.want(call, storage.KindOK)
+	}
+	for _, piece := range pieces {
+		if piece != storage.TransferMax {
+			t.Fatalf("beside a greedy session pieces are of %d bytes", pieces)
+		}
+	}
+}
