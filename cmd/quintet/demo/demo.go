@@ -249,7 +249,7 @@ func (d *demonstration) exchange(ctx context.Context, sup *supervisor.Supervisor
 }
 
 // storm kills the active process of one of the servers after the other: when a warm
-// standby is there, and each coldTurns-th time whether or not there is any.
+// standby is there, and each coldTurns-th time of each whether or not there is any.
 func (d *demonstration) storm(ctx context.Context, sup *supervisor.Supervisor, servers []string) error {
 	c, err := d.connect(ctx)
 	if err != nil {
@@ -264,8 +264,8 @@ func (d *demonstration) storm(ctx context.Context, sup *supervisor.Supervisor, s
 			return nil
 		case <-tick.C:
 		}
-		server := servers[turn%len(servers)]
-		if turn%coldTurns != coldTurns-1 && !awaitWarm(ctx, sup, server) {
+		server, cold := victim(servers, turn)
+		if !cold && !awaitWarm(ctx, sup, server) {
 			return nil
 		}
 		k := killing{at: time.Now().UnixNano(), warm: warm(sup, server)}
@@ -277,6 +277,12 @@ func (d *demonstration) storm(ctx context.Context, sup *supervisor.Supervisor, s
 			d.kills[server] = append(d.kills[server], k)
 		}
 	}
+}
+
+// victim is the server to be killed at a turn, and whether at once.
+func victim(servers []string, turn int) (server string, cold bool) {
+	n := len(servers)
+	return servers[turn%n], turn/n%coldTurns == coldTurns-1
 }
 
 // awaitWarm waits until a server has a warm standby, and returns false when ctx ends.

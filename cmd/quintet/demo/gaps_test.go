@@ -25,3 +25,21 @@ func TestGapsOfKills(t *testing.T) {
 		t.Errorf("without gaps: %+v", got)
 	}
 }
+
+// TestEachServerIsKilledCold: as often as is said, whichever server it is.
+func TestEachServerIsKilledCold(t *testing.T) {
+	for _, servers := range [][]string{{"a"}, {"a", "b"}} {
+		kills, colds := map[string]int{}, map[string]int{}
+		for turn := range 3 * coldTurns * len(servers) {
+			server, cold := victim(servers, turn)
+			if kills[server]++; cold {
+				colds[server]++
+			}
+		}
+		for _, server := range servers {
+			if kills[server] != 3*coldTurns || colds[server] != 3 {
+				t.Errorf("of %v, %s is killed %d times, %d of them cold", servers, server, kills[server], colds[server])
+			}
+		}
+	}
+}
