@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/quintet-os/quintet/files/ext4/disk"
+	"github.com/quintet-os/quintet/files/ext4/fold"
 )
 
 // scanDirs reads every directory and counts the names of all inodes.
@@ -91,10 +92,18 @@ func (c *checker) dir(ino uint32) error {
 // entry accounts for one name.
 func (c *checker) entry(d *inode, name string, ino uint32, typ uint8, first, second bool, seen map[string]bool) {
 	where := fmt.Sprintf("directory %d, entry %q", d.ino, name)
-	if seen[name] {
+	key := name
+	if c.f.folds(d) {
+		if folded, ok := fold.Name(nil, name); ok {
+			key = string(folded)
+		} else if c.f.sb.EncodingFlags&disk.EncodingStrict != 0 {
+			c.problem("%s: is not UTF-8", where)
+		}
+	}
+	if seen[key] {
 		c.problem("%s: stands there twice", where)
 	}
-	seen[name] = true
+	seen[key] = true
 	k := c.inodes[ino]
 	if k == nil || c.f.sb.Special(ino) {
 		c.problem("%s: leads to inode %d, which is not in use", where, ino)
@@ -161,7 +170,7 @@ func (c *checker) index(d *inode, leaves map[uint32]bool) error {
 			return err
 		}
 		f.eachEntry(b, func(e disk.Dirent) {
-			hash, _, err := f.nameHash(version, e.Name)
+			hash, _, err := f.nameHash(d, version, e.Name)
 			if err != nil || hash < from&^1 || more && hash > next || more && hash == next && next&1 == 0 {
 				c.problem("directory %d: entry %q is in the wrong leaf, block %d", d.ino, e.Name, n)
 			}

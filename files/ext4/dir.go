@@ -123,6 +123,9 @@ func (f *FS) find(d *inode, name string) (entry, error) {
 	case name == "":
 		return entry{}, refuse(KindInvalid, "lookup", d.ino, name)
 	}
+	if err := f.checkEncoding(d, name); err != nil {
+		return entry{}, err
+	}
 	if f.indexed(d) {
 		if name == "." || name == ".." {
 			return f.findDots(d, name)
@@ -134,7 +137,7 @@ func (f *FS) find(d *inode, name string) (entry, error) {
 		if err != nil {
 			return entry{}, err
 		}
-		if e, ok := f.scan(b, name); ok {
+		if e, ok := f.scan(d, b, name); ok {
 			return e, nil
 		}
 		b.Release()
@@ -160,8 +163,11 @@ func (f *FS) findDots(d *inode, name string) (entry, error) {
 	return entry{buf: b, off: off, prev: -1, ino: e.Ino, typ: e.Type}, nil
 }
 
-// scan looks for name in a leaf; when found, the pin passes to the entry.
-func (f *FS) scan(b *buffer.Buffer, name string) (entry, bool) {
+// scan looks for name in a leaf of d; when found, the pin passes to the entry.
+func (f *FS) scan(d *inode, b *buffer.Buffer, name string) (entry, bool) {
+	if f.folds(d) {
+		return f.scanFolded(b, name)
+	}
 	data := b.Data
 	end := disk.DirentsEnd(f.sb)
 	prev := -1
@@ -200,7 +206,7 @@ func (f *FS) lookupInline(d *inode, name string) (uint32, error) {
 		return 0, err
 	}
 	for _, e := range list {
-		if e.Name == name {
+		if e.Name == name || f.folds(d) && sameFolded(e.Name, name) {
 			return e.Ino, nil
 		}
 	}

@@ -72,8 +72,10 @@ func (f *FS) startInMemory(o Options) (err error) {
 		return err
 	}
 	f.available.Store(f.freeBlocks.Load())
-	f.journal, err = jbd2.Open(newUnlogged(f), jbd2.Options{Cache: f.cache, Now: o.Now})
-	return err
+	if f.journal, err = jbd2.Open(newUnlogged(f), jbd2.Options{Cache: f.cache, Now: o.Now}); err != nil {
+		return err
+	}
+	return f.loadOrphans() // they stay on their list
 }
 
 func (r *fastReplay) each(complete int, do func(disk.FastTag) error) error {

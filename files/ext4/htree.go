@@ -3,6 +3,7 @@ package ext4
 import (
 	"github.com/quintet-os/quintet/files/ext4/buffer"
 	"github.com/quintet-os/quintet/files/ext4/disk"
+	"github.com/quintet-os/quintet/files/ext4/fold"
 )
 
 // frame is one index node on the path from the root to a leaf.
@@ -31,8 +32,14 @@ func (p *htreePath) leaf() uint32 {
 	return l.node.Block(l.at)
 }
 
-// nameHash hashes with the version a directory's root names.
-func (f *FS) nameHash(version uint8, name []byte) (major, minor uint32, err error) {
+// nameHash hashes a name in directory d with the version that its root names.
+func (f *FS) nameHash(d *inode, version uint8, name []byte) (major, minor uint32, err error) {
+	if f.folds(d) {
+		var buf [foldedBytes]byte
+		if folded, ok := fold.Name(buf[:0], string(name)); ok {
+			name = folded
+		}
+	}
 	return disk.NameHash(f.sb.HashVersion(version), f.sb.HashSeed, name)
 }
 
@@ -43,7 +50,7 @@ func (f *FS) descendTo(d *inode, p *htreePath, name string) (hash uint32, err er
 		return 0, err
 	}
 	root := disk.IndexRoot(b.Data)
-	if hash, _, err = f.nameHash(root.HashVersion(), []byte(name)); err != nil {
+	if hash, _, err = f.nameHash(d, root.HashVersion(), []byte(name)); err != nil {
 		b.Release()
 		return 0, disk.At(err, d.ino, b.Block())
 	}
@@ -120,7 +127,7 @@ func (f *FS) findIndexed(d *inode, name string) (entry, error) {
 		if err != nil {
 			return entry{}, err
 		}
-		if e, ok := f.scan(b, name); ok {
+		if e, ok := f.scan(d, b, name); ok {
 			return e, nil
 		}
 		b.Release()

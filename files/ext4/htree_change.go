@@ -170,7 +170,7 @@ func (t *tx) splitLeaf(d *inode, at *frame, leaf *buffer.Buffer) error {
 			return disk.At(err, d.ino, leaf.Block())
 		}
 		if e.Ino != 0 {
-			major, _, err := f.nameHash(version, e.Name)
+			major, _, err := f.nameHash(d, version, e.Name)
 			if err != nil {
 				return err
 			}

@@ -153,7 +153,7 @@ func (f *FS) SetQuota(op *Op, kind QuotaKind, id uint32, l disk.Quota) error {
 		return t.updateQuota(q, p, func(e *disk.Quota) {
 			e.SpaceHard, e.SpaceSoft, e.InodesHard, e.InodesSoft = l.SpaceHard, l.SpaceSoft, l.InodesHard, l.InodesSoft
 			e.SpaceUntil, e.InodeUntil = 0, 0
-			q.setTimes(e, usage{1, 1}, uint64(max(0, op.Now.Unix())))
+			q.setTimes(e, usage{1, 1}, uint64(max(0, op.Now.Unix())), true)
 		})
 	}())
 }

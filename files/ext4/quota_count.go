@@ -107,7 +107,7 @@ func (t *tx) settleQuota(c counted) error {
 	}
 	return t.updateQuota(q, p, func(e *disk.Quota) {
 		e.Space, e.Inodes = moved(e.Space, c.space), moved(e.Inodes, c.inodes)
-		q.setTimes(e, c.usage, uint64(max(0, t.op.Now.Unix())))
+		q.setTimes(e, c.usage, uint64(max(0, t.op.Now.Unix())), q.enforced)
 	})
 }
 
@@ -119,9 +119,9 @@ func moved(n uint64, d int64) uint64 {
 	return n + min(uint64(d), math.MaxInt64-min(n, math.MaxInt64))
 }
 
-// setTimes starts the time that a soft limit may be exceeded, and ends it. Only limits
-// that are enforced start it, as with Linux.
-func (q *quotaFile) setTimes(e *disk.Quota, u usage, now uint64) {
+// setTimes ends the time that a soft limit may be exceeded after a change of what is used,
+// or starts it, if it may: with Linux, use does so only if limits are enforced.
+func (q *quotaFile) setTimes(e *disk.Quota, u usage, now uint64, may bool) {
 	for _, l := range []struct {
 		over   bool
 		change int64
@@ -134,7 +134,7 @@ func (q *quotaFile) setTimes(e *disk.Quota, u usage, now uint64) {
 		switch {
 		case l.change < 0 && !l.over:
 			*l.until = 0
-		case l.change > 0 && l.over && q.enforced && *l.until == 0:
+		case l.change > 0 && l.over && may && *l.until == 0:
 			*l.until = now + uint64(l.grace)
 		}
 	}

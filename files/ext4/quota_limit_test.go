@@ -165,6 +165,11 @@ func TestSoftLimits(t *testing.T) {
 		t.Errorf("within the limits again: %+v", q)
 	}
 	a.file(dir.Ino, "3", make([]byte, 4096), 0)
+	// A limit set below what is used gives the same time; users' are not enforced here.
+	must(t, f.SetQuota(a.next(), ext4.UserQuota, 7, disk.Quota{SpaceSoft: 1}))
+	if q, err := f.Quota(ext4.UserQuota, 7); err != nil || q.SpaceUntil != uint64(a.op.Now.Unix())+week || q.InodeUntil != 0 {
+		t.Errorf("a limit set too low: %+v, %v", q, err)
+	}
 }
 
 // TestLimitsHoldForAllAtOnce has many writers of one user, who together may not use more

@@ -129,8 +129,8 @@ func isDots(name []byte) bool {
 
 // position orders names by hash. The legacy hash has no minor part; a checksum
 // of the name stands in for it.
-func (f *FS) position(version uint8, name []byte) (uint64, error) {
-	major, minor, err := f.nameHash(version, name)
+func (f *FS) position(d *inode, version uint8, name []byte) (uint64, error) {
+	major, minor, err := f.nameHash(d, version, name)
 	if err != nil {
 		return 0, err
 	}
@@ -141,9 +141,9 @@ func (f *FS) position(version uint8, name []byte) (uint64, error) {
 }
 
 // gather adds the entries of a leaf from position from on.
-func (f *FS) gather(list []DirEntry, b *buffer.Buffer, version uint8, from uint64) (_ []DirEntry, err error) {
+func (f *FS) gather(list []DirEntry, d *inode, b *buffer.Buffer, version uint8, from uint64) (_ []DirEntry, err error) {
 	f.eachEntry(b, func(e disk.Dirent) {
-		pos, perr := f.position(version, e.Name)
+		pos, perr := f.position(d, version, e.Name)
 		if perr != nil {
 			err = perr
 			return
@@ -176,7 +176,7 @@ func (f *FS) readSorted(d *inode, from uint64, yield func(DirEntry) bool) error 
 	if err != nil {
 		return err
 	}
-	list, err := f.gather(nil, b, f.sb.DefaultHash, from)
+	list, err := f.gather(nil, d, b, f.sb.DefaultHash, from)
 	b.Release()
 	if err != nil {
 		return disk.At(err, d.ino, 0)
@@ -199,7 +199,7 @@ func (f *FS) readIndexed(d *inode, from uint64, yield func(DirEntry) bool) error
 		if err != nil {
 			return err
 		}
-		list, err = f.gather(list, b, version, from)
+		list, err = f.gather(list, d, b, version, from)
 		b.Release()
 		if err != nil {
 			return disk.At(err, d.ino, b.Block())

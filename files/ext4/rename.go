@@ -30,7 +30,8 @@ type renaming struct {
 
 // Rename moves oldName of oldDir to newName of newDir, replacing what is there
 // if it is of the same kind, or an empty directory, unless flags say otherwise.
-// Two names of one inode stay as they are.
+// Two names of one inode stay as they are; but one that differs in case only, where that does
+// not count, is respelled.
 func (f *FS) Rename(op *Op, oldDir uint32, oldName string, newDir uint32, newName string, flags RenameFlags) error {
 	for _, n := range []string{oldName, newName} {
 		if n == "." || n == ".." || n == "" {
@@ -72,7 +73,7 @@ func (f *FS) Rename(op *Op, oldDir uint32, oldName string, newDir uint32, newNam
 	}
 	defer r.release()
 	if r.src == r.dst {
-		return nil
+		return r.respell(op)
 	}
 	if err := r.check(); err != nil {
 		return err
@@ -362,7 +363,7 @@ func (r *renaming) removeOld(t *tx) error {
 	if r.oldDir != r.newDir || r.dst != nil {
 		return t.removeName(r.oldDir, r.entry)
 	}
-	if e, ok := r.f.scan(r.entry.buf, r.oldName); ok {
+	if e, ok := r.f.scan(r.oldDir, r.entry.buf, r.oldName); ok {
 		return t.removeName(r.oldDir, e) // pinned by r.entry
 	}
 	e, err := r.f.find(r.oldDir, r.oldName)

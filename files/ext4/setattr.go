@@ -12,7 +12,7 @@ type SetAttr struct {
 	UID, GID     *uint32 // other than a directory loses the rights that it lent, but for what Mode says
 	Atime, Mtime *time.Time
 	Size         *int64
-	Flags        *uint32 // immutable, append-only, and of directories that they pass on their project
+	Flags        *uint32 // immutable, append-only, and of directories that they pass on their project, and, while empty, that they ignore case
 	Project      *uint32 // KindNotSupported without the feature, or in inodes without room for it
 }
 
@@ -81,13 +81,18 @@ type attrChange struct {
 func (f *FS) planAttr(op *Op, i *inode, a SetAttr, r *rights) (*attrChange, error) {
 	c := &attrChange{i: i, a: a, mode: i.d.Mode, settable: disk.FlagImmutable | disk.FlagAppend}
 	if i.d.IsDir() {
-		c.settable |= disk.FlagProject
+		c.settable |= disk.FlagProject | disk.FlagCasefold
 	}
 	owned := a.Mode != nil || a.UID != nil || a.GID != nil || a.Project != nil
 	if i.d.Has(disk.FlagImmutable) && a.Flags == nil || i.d.Has(disk.FlagAppend) && owned {
 		return nil, refuse(KindPermission, "setattr", i.ino, "")
 	}
 	var err error
+	if a.Flags != nil {
+		if err := f.checkFold(i, *a.Flags); err != nil {
+			return nil, err
+		}
+	}
 	if c.ids, c.extra, err = f.newOwners(i, a); err != nil {
 		return nil, err
 	}
@@ -145,6 +150,7 @@ func (c *attrChange) apply(t *tx) error {
 	}
 	if a.Flags != nil {
 		d.Flags = d.Flags&^c.settable | *a.Flags&c.settable
+		c.i.names++ // what was known of names may not hold
 	}
 	d.Ctime = t.now
 	if c.store {

@@ -82,7 +82,7 @@ var roCompatNames = map[uint32]string{
 
 const (
 	incompatReadable = IncompatFiletype | IncompatRecover | IncompatMetaBG | IncompatExtents | Incompat64Bit |
-		IncompatFlexBG | IncompatCsumSeed | IncompatLargeDir | IncompatInlineData | IncompatMMP
+		IncompatFlexBG | IncompatCsumSeed | IncompatLargeDir | IncompatInlineData | IncompatMMP | IncompatCasefold
 	incompatWritable = incompatReadable &^ (IncompatMMP | IncompatInlineData | IncompatLargeDir)
 	roCompatWritable = ROCompatSparseSuper | ROCompatLargeFile | ROCompatHugeFile | ROCompatGdtCsum | ROCompatDirNlink |
 		ROCompatExtraIsize | ROCompatMetadataCsum | ROCompatOrphanPresent | ROCompatQuota | ROCompatProject
@@ -117,6 +117,9 @@ func (s *Superblock) CheckReadable() error {
 	bad := names(s.FeatureIncompat&^incompatReadable, incompatNames, 'I')
 	if s.FeatureROCompat&ROCompatBigalloc != 0 {
 		bad = append(bad, "bigalloc")
+	}
+	if s.Has(0, IncompatCasefold, 0) && (s.Encoding != EncodingUTF8 || s.EncodingFlags&^EncodingStrict != 0) {
+		bad = append(bad, fmt.Sprintf("casefold in encoding %d with flags %#x", s.Encoding, s.EncodingFlags))
 	}
 	if len(bad) > 0 {
 		return &UnsupportedError{Features: bad, Why: "read this file system"}

@@ -15,6 +15,12 @@ const (
 	FlagUnsignedHash = 2
 )
 
+// Encodings (Encoding, EncodingFlags).
+const (
+	EncodingUTF8   = 1 // of Unicode 12.1
+	EncodingStrict = 1 // other names are refused
+)
+
 const creatorHurd = 1 // CreatorOS
 
 // Superblock is the decoded superblock. Counts are in file-system blocks.
@@ -76,6 +82,8 @@ type Superblock struct {
 	LostFoundInode   uint32
 	ChecksumSeed     uint32
 	OrphanFileInode  uint32
+	Encoding         uint16    // of names that are compared without case: EncodingUTF8
+	EncodingFlags    uint16    // EncodingStrict
 	QuotaInodes      [3]uint32 // of users, groups and projects
 	Checksum         uint32
 }

@@ -71,6 +71,7 @@ func (s *Superblock) decode(b []byte) {
 	s.WriteTime = uint64(u32(0x30)) | uint64(b[0x274])<<32
 	s.MkfsTime = uint64(u32(0x108)) | uint64(b[0x276])<<32
 	s.LastCheck = uint64(u32(0x40)) | uint64(b[0x277])<<32
+	s.Encoding, s.EncodingFlags = u16(0x27C), u16(0x27E)
 	s.OrphanFileInode = u32(0x280)
 	s.Checksum = u32(0x3FC)
 }
@@ -153,6 +154,8 @@ func (s *Superblock) Encode(b []byte) {
 	b[0x275] = byte(s.MountTime >> 32)
 	b[0x276] = byte(s.MkfsTime >> 32)
 	b[0x277] = byte(s.LastCheck >> 32)
+	p16(0x27C, s.Encoding)
+	p16(0x27E, s.EncodingFlags)
 	p32(0x280, s.OrphanFileInode)
 	if s.MetadataCsum() {
 		s.Checksum = CRC32C(^uint32(0), b[:0x3FC])
