@@ -1,10 +1,12 @@
 package jbd2_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 
@@ -200,7 +202,8 @@ func TestFastCommitsAreNoticed(t *testing.T) {
 			t.Fatal(err)
 		}
 		v := openVolume(t, path)
-		log := v.log(crashtest.FromBytes(content))
+		volume := crashtest.FromBytes(content)
+		log := v.log(volume)
 		first, err := jbd2.Replay(log, jbd2.ReplayOptions{Blocks: v.blocks})
 		if err != nil {
 			t.Fatal(err)
@@ -212,8 +215,25 @@ func TestFastCommitsAreNoticed(t *testing.T) {
 		if again, err := jbd2.Replay(log, jbd2.ReplayOptions{Blocks: v.blocks}); err != nil || !again.Fast || again.End != first.End || again.Blocks != 0 {
 			t.Fatalf("replayed again: %+v, %v; at first %+v", again, err, first)
 		}
-		if err := jbd2.Supersede(log, nil); err != nil {
+		// As many blocks as fit the log, or more: they go home then, too.
+		blocks, count := map[uint64][]byte{}, uint64(1)
+		if i%2 == 0 {
+			count = uint64(log.Blocks())
+		}
+		for home := v.blocks - 1; uint64(len(blocks)) < count; home-- {
+			if slices.Contains(v.journal, home) {
+				continue
+			}
+			blocks[home] = bytes.Repeat([]byte{byte(i + 1)}, v.blockSize)
+		}
+		if err := jbd2.Supersede(log, blocks); err != nil {
 			t.Fatal(err)
+		}
+		p := make([]byte, v.blockSize)
+		for home, want := range blocks {
+			if _, err := volume.ReadAt(p, int64(home)*int64(v.blockSize)); err != nil || !bytes.Equal(p, want) {
+				t.Fatalf("block %d of %d is not home: %v", home, count, err)
+			}
 		}
 		if last, err := jbd2.Replay(log, jbd2.ReplayOptions{Blocks: v.blocks}); err != nil || last.Fast {
 			t.Fatalf("superseded: %+v, %v", last, err)
