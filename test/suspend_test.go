@@ -122,8 +122,6 @@ while True:
 	if was, is := before.Uplinks[0], after.Uplinks[0]; was.PID != is.PID || !is.Serving {
 		t.Errorf("the uplink was %+v, and is %+v", was, is)
 	}
-	_ = c.Close()
-	if err := shell.Wait(); err != nil {
-		t.Errorf("the program: %v", err)
-	}
+	_ = shell.Process.Signal(syscall.SIGTERM)
+	_ = shell.Wait()
 }
