@@ -114,8 +114,9 @@ func (r *Rig) Leave(m *Member) (untouched func() bool) {
 		unix.Close(m.doorbell)
 	})
 	for _, mem := range [][]byte{m.cmem, m.smem, m.Region} {
-		for i := range mem {
-			mem[i] = 0xa5
+		mem[0] = 0xa5
+		for n := 1; n < len(mem); n *= 2 {
+			copy(mem[n:], mem[:n])
 		}
 	}
 	return func() bool {

@@ -34,6 +34,7 @@ type Core struct {
 	rows        [network.PortsMax]*port
 	untold      []*departed // whose peers are to be told
 	untolds     int         // connections of all of them
+	tellAt      time.Duration
 	own         frame       // that the server itself makes
 }
 

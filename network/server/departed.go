@@ -125,8 +125,8 @@ func (c *Core) mourn(p *port, session uint64) {
 		for i := range p.row {
 			for j := range p.row[i] {
 				n := &p.row[i][j]
-				if n.State&answered == 0 {
-					continue
+				if n.State&answered == 0 || n.VLAN > network.VLANMax {
+					continue // the latter if a server has gone mad
 				}
 				c.add(d, n)
 				if inherited { // what it had is what it used
@@ -147,6 +147,7 @@ func (c *Core) mourn(p *port, session uint64) {
 	c.expire(f)
 	f.departed[p.cfg.MAC] = d
 	c.untold = append(c.untold, d)
+	c.tellAt = 0
 }
 
 func (c *Core) add(d *departed, n *connection) {
@@ -205,14 +206,18 @@ func (f *fabric) told(of network.MAC, e *endpoints) {
 // answered by the server; or to a successor with the same address, which does so
 // itself.
 func (c *Core) tell() (worked bool) {
+	if len(c.untold) == 0 || c.now < c.tellAt {
+		return false
+	}
 	looks, probes := looksStep, probesStep
+	c.tellAt = math.MaxInt64
 	for i := 0; i < len(c.untold) && looks > 0 && probes > 0; {
 		d := c.untold[i]
 		if c.now < d.due {
+			c.tellAt = min(c.tellAt, d.due)
 			i++
 			continue
 		}
-		worked = true
 		for ; d.next < len(d.untold) && looks > 0 && probes > 0; d.next++ {
 			looks--
 			u := &d.untold[d.next]
@@ -228,16 +233,20 @@ func (c *Core) tell() (worked bool) {
 			}
 		}
 		if d.next < len(d.untold) {
-			break // in the next step
+			break
 		}
 		if d.settle(c.now) {
+			c.tellAt = min(c.tellAt, d.due)
 			i++
 		} else {
 			c.finish(d)
 		}
 	}
+	if looks == 0 || probes == 0 {
+		c.tellAt = 0 // the rest in the next step
+	}
 	c.publish()
-	return worked
+	return true
 }
 
 func (u *untold) over() bool { return u.told || u.probes == probesMax }

@@ -72,6 +72,10 @@ func FuzzFrame(f *testing.F) {
 	tcp := networktest.IPv4(b.MAC, a.MAC, a.Addresses[0], b.Addresses[0], 6, append([]byte{12: 5 << 4, 999: 0}, 1))
 	f.Add(tcp, uint64(network.NeedsChecksum)<<32|uint64(network.GSOTCP4)<<40|54<<48, uint64(500|34<<16|16<<32))
 	f.Add(networktest.Tagged(tcp, 3), uint64(0), uint64(0))
+	for _, flags := range []byte{syn, syn | ack, ack, fin | ack, rst} {
+		f.Add(networktest.IPv4(b.MAC, a.MAC, a.Addresses[0], b.Addresses[0], 6, []byte{12: 5 << 4, 13: flags, 19: 0}), uint64(0), uint64(0))
+		f.Add(networktest.IPv6(b.MAC, a.MAC, a.Addresses[1], b.Addresses[1], 6, []byte{12: 5 << 4, 13: flags, 19: 0}), uint64(0), uint64(0))
+	}
 	f.Fuzz(func(t *testing.T, frame []byte, word1, word2 uint64) {
 		if len(frame) > network.FrameBytesMax {
 			return
@@ -101,6 +105,17 @@ func FuzzFrame(f *testing.F) {
 		bench.Settle()
 		if got := to.received(); len(got) != 1 || !bytes.Equal(got[0], good) {
 			t.Fatalf("the neighbour's frame came as %x", got)
+		}
+		// To a port that has left, from one that has used its addresses since.
+		bench.Leave(to.Member)
+		send(from)
+		send(up)
+		for _, got := range from.received() {
+			if network.MAC(got[6:]) == to.Config.MAC {
+				honest(t, to, got)
+			} else {
+				foreign(t, got, from, third)
+			}
 		}
 	})
 }

@@ -199,8 +199,8 @@ func (c *Core) Deadline() (at time.Duration, ok bool) {
 		}
 		at = min(at, until)
 	}
-	for _, d := range c.untold {
-		at = min(at, d.due)
+	if len(c.untold) > 0 {
+		at = min(at, c.tellAt)
 	}
 	return at, at < math.MaxInt64 && !c.draining
 }
