@@ -35,7 +35,7 @@ type Core struct {
 	untold      []*departed // whose peers are to be told
 	untolds     int         // connections of all of them
 	tellAt      time.Duration
-	own         frame       // that the server itself makes
+	own         frame // that the server itself makes
 }
 
 // NewCore returns a core that serves the given set, which is also the loop's.
