@@ -24,7 +24,7 @@ func (l link) told(ports map[uint16]bool) {
 // Neither a peer with many connections, nor SYNs that nobody answers, have a port
 // forget its connection with another.
 func TestNobodyDrivesOutAnother(t *testing.T) {
-	b := newBench(t, hosts(3)...)
+	b := newBench(t, hosts(5)...)
 	l := link{b.sides[0], b.sides[1], false, 40000, 80}
 	l.open()
 	many := link{b.sides[2], b.sides[0], false, 0, 80}
@@ -33,12 +33,22 @@ func TestNobodyDrivesOutAnother(t *testing.T) {
 		many.open()
 		link{l.a, b.sides[2], false, uint16(n), 81}.send(syn, aSeq, 0, "")
 		b.sides[2].received()
+		alone := link{b.sides[3], b.sides[4], false, uint16(n), 81}
+		if n == 0 {
+			alone.aPort, alone.bPort = l.aPort, l.bPort
+			alone.open()
+			continue
+		}
+		alone.send(syn, aSeq, 0, "")
+		b.sides[4].received()
 	}
-	b.Leave(l.a.Member)
-	ports := map[uint16]bool{}
-	l.told(ports)
-	if !ports[l.aPort] {
-		t.Error("the connection is forgotten")
+	for _, l := range []link{l, {b.sides[3], b.sides[4], false, l.aPort, l.bPort}} {
+		b.Leave(l.a.Member)
+		ports := map[uint16]bool{}
+		l.told(ports)
+		if !ports[l.aPort] {
+			t.Errorf("port %d's connection is forgotten", l.a.ID)
+		}
 	}
 }
 

@@ -314,6 +314,38 @@ func TestWhoIsSpokenFor(t *testing.T) {
 			t.Errorf("the peer receives %x", got)
 		}
 	})
+	t.Run("no address of its own", func(t *testing.T) {
+		b := newBench(t, hosts(2)...)
+		l := link{b.sides[0], b.sides[1], false, 40000, 80}
+		b.Leave(l.a.Member)
+		f := l.back().segment(ack, 1, 1, "")
+		copy(f[30:], away.AsSlice())
+		l.b.send(f)
+		l.expect()
+	})
+	t.Run("another place", func(t *testing.T) {
+		b := newBench(t, networktest.Host(1), uplink(2), uplink(3))
+		l := link{b.sides[0], b.sides[1], false, 40000, 80}
+		from := func(f []byte, mac network.MAC) []byte {
+			copy(f[6:], mac[:])
+			copy(f[26:], away.AsSlice())
+			return f
+		}
+		question := l.segment(syn, aSeq, 0, "")
+		copy(question, outside[:])
+		copy(question[30:], away.AsSlice())
+		l.a.send(question)
+		b.Settle()
+		b.sides[2].send(from(l.back().segment(syn|ack, bSeq, aSeq+1, ""), network.MAC{2, 8, 8, 8, 8, 8}))
+		b.Settle()
+		l.b.received()
+		b.sides[2].received()
+		b.Leave(l.a.Member)
+		l.expect()
+		if got := b.sides[2].received(); len(got) != 0 {
+			t.Errorf("the other uplink receives %x", got)
+		}
+	})
 	t.Run("tagged", func(t *testing.T) {
 		configs := hosts(3)
 		configs[0].VLAN, configs[1].VLAN, configs[2].VLAN = 5, 5, 6
