@@ -17,16 +17,48 @@ type span struct {
 // claims first, without a transaction, so that within one it cannot fail:
 // there is a free block in some group for every block claimed.
 
-// claim takes n blocks from what is available. When there are too few it first
-// commits what was freed, then gives up what is held for appending. It is not
-// called within a transaction.
-func (f *FS) claim(op *Op, n int64) error {
-	if n == 0 {
+//
+// Of the last blocks there are some for the superuser, and some, as in Linux, only for
+// metadata that an operation on what there is already may need: converting extents,
+// punching holes.
+
+// hiddenMax bounds the latter.
+const hiddenMax = 4096
+
+// hiddenReserve is how many blocks are for such metadata only.
+func hiddenReserve(sb *disk.Superblock) int64 {
+	if !sb.Has(0, disk.IncompatExtents, 0) {
+		return 0
+	}
+	return int64(min(sb.BlocksCount/50, hiddenMax))
+}
+
+// floor is how many blocks op must leave when it takes more for its user.
+func (f *FS) floor(op *Op) int64 {
+	if op.Privileged {
+		return f.hidden
+	}
+	return f.hidden + int64(f.sb.ReservedBlocks)
+}
+
+// mayTake asks whether op may take n blocks for its user.
+func (f *FS) mayTake(op *Op, n int64) error {
+	if op.replaying() {
 		return nil
 	}
-	floor := int64(0)
-	if !op.Privileged {
-		floor = int64(f.sb.ReservedBlocks)
+	err := f.claim(n, f.floor(op))
+	if err == nil {
+		f.available.Add(n)
+	}
+	return err
+}
+
+// claim takes n blocks from what is available, unless fewer than floor were left. When
+// there are too few it first gives up what is held for appending, then commits what was
+// freed. It is not called within a transaction.
+func (f *FS) claim(n, floor int64) error {
+	if n == 0 {
+		return nil
 	}
 	for attempt := 0; ; attempt++ {
 		for {

@@ -63,6 +63,23 @@ func (f *FS) canGrow(d *inode, op, name string, dir bool) error {
 	return err
 }
 
+// plenty is how many blocks must be available beyond what is kept for others for nobody to
+// look whether a directory has to grow.
+const plenty = 1000
+
+// claimForName is how many blocks adding a name to directory d may allocate. It needs d.mu.
+// KindNoSpace when the directory has to grow and op may not take a block for that.
+func (f *FS) claimForName(op *Op, d *inode, name string) (int, error) {
+	if f.available.Load() > f.floor(op)+plenty {
+		return claimName, nil
+	}
+	fits, err := f.nameFits(d, name)
+	if err != nil || fits {
+		return 0, err
+	}
+	return claimName, f.mayTake(op, 1)
+}
+
 // addLink and dropLink count links; a directory with too many subdirectories to
 // count has 1, for good.
 func addLink(d *disk.Inode) {
@@ -188,7 +205,14 @@ func (f *FS) make(op *Op, what string, dir uint32, name string, mode uint16, blo
 	if err != nil {
 		return Attr{}, err
 	}
-	t, i, err := f.beginNew(op, d, heritage.mode, fresh, claimName+blocks)
+	if err := f.mayTake(op, int64(blocks)); err != nil {
+		return Attr{}, err
+	}
+	forName, err := f.claimForName(op, d, name)
+	if err != nil {
+		return Attr{}, err
+	}
+	t, i, err := f.beginNew(op, d, heritage.mode, fresh, forName+blocks)
 	if t == nil {
 		return Attr{}, err
 	}
@@ -293,7 +317,11 @@ func (f *FS) Link(op *Op, ino, dir uint32, name string) error {
 		return err
 	}
 	defer grown.release()
-	t, err := f.begin(op, creditsName+2*creditsInode, claimName)
+	forName, err := f.claimForName(op, d, name)
+	if err != nil {
+		return err
+	}
+	t, err := f.begin(op, creditsName+2*creditsInode, forName)
 	if err != nil {
 		return err
 	}

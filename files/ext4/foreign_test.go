@@ -225,7 +225,7 @@ func TestSpaceIsCountedAsByTheKernel(t *testing.T) {
 		t.Run(v.name, func(t *testing.T) {
 			path := ext4test.Mkfs(t, v.size, v.args...)
 			dir, unmount := ext4test.Mount(t, path, "")
-			out := succeed(t, "stat", "-f", "-c", "%b %f %c %d", dir)
+			out := succeed(t, "stat", "-f", "-c", "%b %f %a %c %d", dir)
 			unmount()
 			volume, err := image.Open(path, false)
 			must(t, err)
@@ -234,8 +234,8 @@ func TestSpaceIsCountedAsByTheKernel(t *testing.T) {
 			must(t, err)
 			s := f.Statfs()
 			must(t, f.Close())
-			if got := fmt.Sprintln(s.Blocks, s.Free, s.Inodes, s.FreeInodes); got != out {
-				t.Errorf("blocks, free, inodes, free: %s the kernel has %s", got, out)
+			if got := fmt.Sprintln(s.Blocks, s.Free, s.Available, s.Inodes, s.FreeInodes); got != out {
+				t.Errorf("blocks, free, available, inodes, free: %s the kernel has %s", got, out)
 			}
 		})
 	}

@@ -83,7 +83,13 @@ func (f *FS) Rename(op *Op, oldDir uint32, oldName string, newDir uint32, newNam
 		return err
 	}
 	defer grown.release()
-	t, err := f.begin(op, 2*creditsName+creditsRemove+4*creditsInode, 2*claimName)
+	forName := 0
+	if r.dst == nil {
+		if forName, err = f.claimForName(op, r.newDir, r.newName); err != nil {
+			return err
+		}
+	}
+	t, err := f.begin(op, 2*creditsName+creditsRemove+4*creditsInode, forName)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,7 @@ type FS struct {
 	cache  *buffer.Cache
 	sb     *disk.Superblock // geometry and features are constant while open
 	own    uint64           // blocks the file system has for itself, its journal among them
+	hidden int64            // blocks kept for metadata: see mayTake
 	bs     int              // block size in bytes
 	shift  uint             // log2 of bs
 	seed   uint32
@@ -125,6 +126,7 @@ func newFS(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error) {
 		return nil, err
 	}
 	f := &FS{volume: v, cache: c, sb: sb, bs: sb.BlockSize(), shift: uint(10 + sb.LogBlockSize), seed: sb.Seed()}
+	f.hidden = hiddenReserve(sb)
 	f.noDir = sb.FeatureCompat&disk.CompatDirIndex == 0
 	f.super = *sb
 	f.groups.init(f)
@@ -150,7 +152,7 @@ type Statfs struct {
 	BlockSize   int
 	Blocks      uint64 // without the file system's own
 	Free        uint64
-	Available   uint64 // Free without the reserve for the superuser
+	Available   uint64 // Free without what is kept for the superuser and for metadata
 	Inodes      uint64
 	FreeInodes  uint64
 	NameLenMax  int
@@ -165,7 +167,7 @@ func (f *FS) Statfs() Statfs {
 	s := Statfs{BlockSize: f.bs, Blocks: f.sb.BlocksCount - f.own, Free: free, Inodes: uint64(f.sb.InodesCount),
 		FreeInodes: uint64(max(0, f.freeInodes.Load())), NameLenMax: disk.NameLenMax, UUID: f.sb.UUID,
 		BytesCached: f.cache.Stats().Cached*int64(f.bs) + f.inodes.count()*inodeBytes + f.known.used.Load()*knownBytes, Bounced: f.bounced.Load()}
-	s.Available = free - min(free, f.sb.ReservedBlocks)
+	s.Available = free - min(free, f.sb.ReservedBlocks+uint64(f.hidden))
 	return s
 }
 

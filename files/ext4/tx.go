@@ -38,7 +38,7 @@ const (
 )
 
 // begin starts a transaction that may change so many blocks and allocate so
-// many for metadata. Locks of the inodes to be changed are held already.
+// many for metadata, also of those kept for it: see mayTake. Locks of the inodes to be changed are held already.
 func (f *FS) begin(op *Op, credits, blocks int) (*tx, error) {
 	if err := f.writable(); err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (f *FS) begin(op *Op, credits, blocks int) (*tx, error) {
 	if op.decided() {
 		blocks = 0
 	}
-	if err := f.claim(op, int64(blocks)); err != nil {
+	if err := f.claim(int64(blocks), 0); err != nil {
 		return nil, err
 	}
 	h, err := f.journal.Start(credits + f.quotaCredits())

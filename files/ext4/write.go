@@ -237,7 +237,7 @@ func (f *FS) holdData(op *Op, i *inode, goal uint64, logical, n uint32) (runs []
 		}
 	}
 	if n > 0 {
-		if err := f.claim(op, int64(n)); err != nil {
+		if err := f.claim(int64(n), f.floor(op)); err != nil {
 			return runs, err
 		}
 		for n > 0 {
@@ -268,7 +268,7 @@ func (f *FS) holdSpare(i *inode, goal uint64, logical uint32) {
 	if want == 0 || uint64(logical)<<f.shift < i.d.Size || goal >= f.sb.BlocksCount {
 		return
 	}
-	if a := f.available.Load(); a < int64(f.sb.ReservedBlocks)+int64(want)*64 || !f.available.CompareAndSwap(a, a-int64(want)) {
+	if a := f.available.Load(); a < int64(f.sb.ReservedBlocks)+f.hidden+int64(want)*64 || !f.available.CompareAndSwap(a, a-int64(want)) {
 		return
 	}
 	n, index := f.sb.GroupOf(goal)

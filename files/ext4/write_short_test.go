@@ -2,9 +2,12 @@ package ext4_test
 
 import (
 	"bytes"
+	"os"
+	"slices"
 	"testing"
 
 	"github.com/quintet-os/quintet/files/ext4"
+	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
 )
 
@@ -12,9 +15,16 @@ import (
 // volumes with room for the data but not for all that leads to it: what WriteAt says was
 // written is the file's, also on the volume, and nothing else has become part of it.
 func TestWritesThatDoNotFitSayHowFarTheyCame(t *testing.T) {
-	const block, holes = 1024, 400
+	// The first hole needs blocks of pointers, which lie before the others have theirs.
+	const block, first, singles = 1024, 1100, 400
+	const holes = first + singles
+	// Without extents nothing is kept for metadata.
 	before := image.NewMemory(16 << 20)
-	if err := ext4.Format(before, ext4.FormatOptions{BlockSize: block, Now: testNow, Zeroed: true}); err != nil {
+	content, err := os.ReadFile(ext4test.Mkfs(t, 16<<20, append(slices.Clone(ext3), "-b", "1024", "-m", "0")...))
+	if err == nil {
+		err = before.Load(content)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	op := &ext4.Op{Now: testNow, Privileged: true}
@@ -31,24 +41,29 @@ func TestWritesThatDoNotFitSayHowFarTheyCame(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := bytes.Repeat([]byte{1}, block)
-	for k := range holes {
-		if _, err := f.WriteAt(op, file.Ino, old, int64(2*k+1)*block); err != nil {
+	for k := range singles {
+		if _, err := f.WriteAt(op, file.Ino, old, int64(first+2*k+1)*block); err != nil {
 			t.Fatal(err)
 		}
+	}
+	const most = 80
+	if _, err := f.WriteAt(op, filler.Ino, make([]byte, (int(f.Statfs().Free)-holes-2*most)*block), 0); err != nil {
+		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	data := bytes.Repeat([]byte{2}, 2*holes*block)
+	data := bytes.Repeat([]byte{2}, (first+2*singles)*block)
 	short := 0
-	for extra := int64(0); extra < 80; extra += 2 {
+	for extra := int64(0); extra < most; extra += 2 {
 		volume := before.Clone()
 		if f, err = ext4.Open(volume, ext4.Options{}); err != nil {
 			t.Fatal(err)
 		}
-		free := int64(f.Statfs().Free)
-		if err := f.Fallocate(op, filler.Ino, ext4.Allocate, false, 0, (free-holes-extra)*block); err != nil {
-			t.Fatal(err)
+		for off := int64(12 << 20); int64(f.Statfs().Free) > holes+extra; off += block {
+			if _, err := f.WriteAt(op, filler.Ino, old, off); err != nil {
+				t.Fatal(err)
+			}
 		}
 		n, err := f.WriteAt(op, file.Ino, data, 0)
 		switch {
@@ -70,7 +85,7 @@ func TestWritesThatDoNotFitSayHowFarTheyCame(t *testing.T) {
 		if !bytes.Equal(got[:n], data[:n]) {
 			t.Fatalf("%d blocks to spare: not all of the %d bytes said to be written are", extra, n)
 		}
-		for at := (n + 2*block - 1) / (2 * block) * 2 * block; at < len(got); at += 2 * block {
+		for at := max(first*block, (n+2*block-1)/(2*block)*2*block); at < len(got); at += 2 * block {
 			if got[at] != 0 {
 				t.Fatalf("%d blocks to spare: %d bytes were written, and the hole at %d is filled", extra, n, at)
 			}

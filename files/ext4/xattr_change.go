@@ -89,7 +89,16 @@ func (f *FS) changeXattr(op *Op, what string, ino uint32, name string, value []b
 		return err
 	}
 	defer promise.release()
-	t, err := f.begin(op, creditsInode+creditsExtent, 1)
+	blocks := 0
+	if len(b) > 0 {
+		blocks = 1 // also if it has one: others may share that
+		if i.d.FileACL == 0 {
+			if err := f.mayTake(op, 1); err != nil {
+				return err
+			}
+		}
+	}
+	t, err := f.begin(op, creditsInode+creditsExtent, blocks)
 	if err != nil {
 		return err
 	}
