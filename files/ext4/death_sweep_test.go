@@ -179,7 +179,7 @@ func TestProcessDeathAnywhere(t *testing.T) {
 	rounds, steps, deaths, again, fsck := 1, 40, 40, 40, 20
 	switch {
 	case os.Getenv("QUINTET_LONG") != "":
-		rounds, steps, deaths, again, fsck = 100, 100, 500, 40, 10
+		rounds, steps, deaths, again, fsck = 5, 100, 500, 40, 10
 	case testing.Short():
 		steps, deaths = 20, 15
 	}
