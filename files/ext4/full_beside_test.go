@@ -34,7 +34,7 @@ func fullBeside(t *testing.T, args []string) {
 		must(t, k.write(p, 0, data))
 	}
 	must(t, k.create("fallocated"))
-	must(t, k.open("fallocated", os.O_RDWR, func(f *os.File) error { return syscall.Fallocate(int(f.Fd()), 0, 0, 40*piece) }))
+	succeed(t, "fallocate", "-l", fmt.Sprint(40*piece), k.at("fallocated"))
 	must(t, k.open("filler", os.O_RDWR, func(f *os.File) error {
 		for _, size := range []int{piece, 1024} { // what there is no room for is told when it is written
 			for off := int64(piece); ; off += int64(size) {
