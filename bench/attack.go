@@ -235,8 +235,8 @@ func (a *attacker) ring(ctx context.Context) error {
 }
 
 // scribble writes anything into the first page of its segment, where bits of slots,
-// indices and states lie, and wakes the server; and opens another session, since the
-// server ends such ones.
+// indices and states lie, and wakes the server; the next turn has another session, since
+// the server fails such ones, and this one is given back: there are not endlessly many.
 func (a *attacker) scribble(ctx context.Context) error {
 	const words, rounds, ringEvery = 4096 / 8, 10_000, 16
 	mine, m, err := a.own(ctx)
@@ -253,7 +253,8 @@ func (a *attacker) scribble(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	_, err = a.app.Broker().Ask(ctx, &broker.Close{Session: m.Body.(*broker.Connected).Session})
+	return err
 }
 
 // pass hands over a descriptor that is no memory at all.
