@@ -32,6 +32,8 @@ type Volume struct {
 	ready    []*task  // admitted, and put off by a full device
 	spare    []*task  // ready's other array
 	waiting  []*grant // have a queue and are within their limits, longest first
+	crowded  []*grant // have been kept out for the sake of others
+	look     int      // at which of crowded
 	inflight int      // admitted tasks
 	users    users    // of ranges
 	modest   users    // that are
@@ -182,6 +184,7 @@ func (c *Core) recover() (worked bool) {
 // serveWaiting gives a turn to each session that waits for the volume, until its
 // device is full.
 func (c *Core) serveWaiting(v *Volume) (worked bool) {
+	c.lookAtCrowded(v)
 	for n := min(len(v.waiting), stepTurns); n > 0 && len(v.ready) == 0; n-- {
 		g := v.waiting[0]
 		v.waiting = v.waiting[1:]
@@ -191,6 +194,27 @@ func (c *Core) serveWaiting(v *Volume) (worked bool) {
 		}
 	}
 	return worked
+}
+
+// lookAtCrowded looks whether time has made room for one of those that are kept out for
+// the sake of others: these may have gone. Otherwise the end of a task of its own does.
+func (c *Core) lookAtCrowded(v *Volume) {
+	n := len(v.crowded)
+	if n == 0 {
+		return
+	}
+	v.look = (v.look + 1) % n
+	g := v.crowded[v.look]
+	waits := g.session.removed == nil && len(g.queue) > 0
+	if waits && !g.waiting && v.crowds(g.queue[0], c.now) {
+		return
+	}
+	v.crowded[v.look], v.crowded[n-1] = v.crowded[n-1], nil
+	v.crowded = v.crowded[:n-1]
+	g.crowded = false
+	if waits {
+		c.putOff(g, turn{})
+	}
 }
 
 // serveQueue gives one turn, or the rest of one, to a session that waits for a
@@ -267,14 +291,20 @@ func (c *Core) serve(s *session, left turn, of *grant) (worked bool) {
 	return worked
 }
 
-// putOff has a grant with a queue try again at its volume's next turn or, while
-// its limits are exhausted, when one of its tasks ends. If the device has become
+// putOff has a grant with a queue try again at its volume's next turn or, while its
+// limits are exhausted or it crowds others, when one of its tasks ends: those that cannot
+// be served cost nothing, however many there are. If the device has become
 // full, a turn goes on when it has room: otherwise all would be served request by
 // request, however large.
 func (c *Core) putOff(g *grant, left turn) {
 	v := g.volume
 	switch {
 	case g.waiting || g.full(&g.queue[0].request):
+	case v.crowds(g.queue[0], c.now):
+		if !g.crowded {
+			g.crowded = true
+			v.crowded = append(v.crowded, g)
+		}
 	case len(v.ready) > 0 && left.remains():
 		g.waiting, g.left = true, left
 		v.waiting = slices.Insert(v.waiting, 0, g)

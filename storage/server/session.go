@@ -29,6 +29,7 @@ type grant struct {
 	info     storage.Info
 	queue    []*task // taken, checked, and not yet admitted; at most the session's slots
 	waiting  bool    // among Volume.waiting
+	crowded  bool    // among Volume.crowded
 	left     turn    // of a turn that a full device has interrupted
 	inflight int     // admitted tasks
 	bytes    int64   // of admitted transfers

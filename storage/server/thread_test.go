@@ -149,6 +149,36 @@ func TestSharedDeviceIsNotFilledByZeroing(t *testing.T) {
 	}
 }
 
+// TestManyThatCrowd: of many sessions that are kept out beside a modest one, that of which
+// the device has finished something is served at once, before the server sleeps.
+func TestManyThatCrowd(t *testing.T) {
+	const greedy, rounds = 200, 100
+	b := newBench(t)
+	b.hold()
+	b.connect(false, storage.Limits{}).start(read(0, 0))
+	b.settle()
+	for range greedy {
+		c := b.connect(false, storage.Limits{})
+		for range 3 {
+			c.start(storage.Request{Op: storage.OpRead, Length: storage.TransferMax})
+		}
+	}
+	b.settle()
+	if held := b.device.Held(); held != greedy+1 {
+		t.Fatalf("the device has %d operations, want one of each session", held)
+	}
+	b.device.Release(1) // the modest one's
+	b.settle()
+	for range rounds {
+		b.device.Release(1)
+		for b.core.Step(b.now) {
+		}
+		if held := b.device.Held(); held != greedy {
+			t.Fatalf("the server would sleep with %d of %d served", held, greedy)
+		}
+	}
+}
+
 // tireless is a device that always has work of its own, and counts how often it may do
 // some.
 type tireless struct {
