@@ -20,9 +20,14 @@ import (
 // openPath opens the image at path for changing; close ends it.
 func openPath(t *testing.T, path string) (f *ext4.FS, closeAll func()) {
 	t.Helper()
-	v, err := image.Open(path, true)
+	return openPathWith(t, path, ext4.Options{})
+}
+
+func openPathWith(t *testing.T, path string, o ext4.Options) (f *ext4.FS, closeAll func()) {
+	t.Helper()
+	v, err := image.Open(path, !o.ReadOnly)
 	must(t, err)
-	if f, err = ext4.Open(v, ext4.Options{}); err != nil {
+	if f, err = ext4.Open(v, o); err != nil {
 		v.Close()
 		t.Fatal(err)
 	}

@@ -92,6 +92,7 @@ func (f *FS) inode(ino uint32) (*inode, error) {
 		i.changed = f.journal.Latest()
 	}
 	if err := f.load(i); err != nil {
+		f.note(err)
 		i.state.Store(inodeStale)
 		s.mu.Lock()
 		if s.table[ino] == i {

@@ -107,12 +107,19 @@ func (t *tx) newInode(parent *inode, mode uint16) (*inode, error) {
 	return i, nil
 }
 
+// goodExtraIsize is what all fields that have a meaning take.
+const goodExtraIsize = 32
+
 // extraIsize is what a new inode uses beyond the first 128 bytes.
 func (f *FS) extraIsize() uint16 {
 	if f.sb.InodeSize == 128 {
 		return 0
 	}
-	return min(f.sb.InodeSize-128, max(32, f.sb.WantExtraIsize))
+	want := max(goodExtraIsize, f.sb.WantExtraIsize)
+	if want > f.sb.InodeSize-128 || want%4 != 0 { // impossible, so Linux does without
+		return goodExtraIsize
+	}
+	return want
 }
 
 // takeInode allocates the first free inode of a group from index on, or none

@@ -15,7 +15,8 @@ import (
 // opened as it is, as Linux does: e2fsck should have seen it before.
 //
 // A volume on which errors are recorded is written, and stays marked for e2fsck, as with
-// Linux; that the journal was aborted is recorded so.
+// Linux; that the journal was aborted is recorded so, and damage that is met later. The volume
+// says whether it is written on then.
 //
 // Errors: *disk.CorruptError when the superblock is damaged; *disk.UnsupportedError when a feature prevents reading, or
 // writing unless ReadOnly is set; those of package jbd2; errors of the volume.

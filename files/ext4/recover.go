@@ -8,10 +8,6 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/jbd2"
 )
 
-// orphansMax bounds the orphans followed when a file system is opened: more
-// than there are inodes means the list is a circle.
-func (f *FS) orphansMax() uint32 { return f.sb.InodesCount }
-
 // journalLog finds where the journal lies.
 func (f *FS) journalLog() (jbd2.Log, error) {
 	log := jbd2.Log{Device: f.volume, BlockSize: f.bs}
@@ -89,7 +85,7 @@ func (f *FS) start(o Options, replayed *jbd2.ReplayResult) error {
 		if log, err = f.journalLog(); err != nil {
 			return err
 		}
-		if err := f.takeErrors(&log, o); err != nil {
+		if err := f.takeErrors(&log); err != nil {
 			return err
 		}
 		f.super.FeatureIncompat |= disk.IncompatRecover
@@ -121,18 +117,13 @@ func (f *FS) start(o Options, replayed *jbd2.ReplayResult) error {
 
 // takeErrors notes in the superblock that the journal was aborted, so that e2fsck looks
 // at the volume, and empties a log that the superblock says need not be replayed.
-func (f *FS) takeErrors(log *jbd2.Log, o Options) error {
+func (f *FS) takeErrors(log *jbd2.Log) error {
 	sb, err := log.Load()
 	if err != nil {
 		return fmt.Errorf("ext4: reading the journal: %w", err)
 	}
 	if sb.Errno != 0 {
-		f.super.State |= disk.StateError
-		f.super.ErrorCount++
-		f.super.LastErrorTime = uint32(o.Now().Unix())
-		if f.super.FirstErrorTime == 0 {
-			f.super.FirstErrorTime = f.super.LastErrorTime
-		}
+		f.noteError(disk.ErrorRecord{What: named("journal: aborted"), Code: disk.ErrorIO})
 	}
 	if err := jbd2.Wipe(log); err != nil {
 		return fmt.Errorf("ext4: emptying the journal: %w", err)
@@ -161,11 +152,18 @@ func (f *FS) writeSuperNow() error {
 func (f *FS) loadOrphans() error {
 	var list []*inode
 	ino := f.super.LastOrphan
-	for n := uint32(0); ino != 0; n++ {
-		if n > f.orphansMax() {
-			return disk.Corrupt("list of orphans", "does not end")
-		}
+	for ino != 0 {
 		i, err := f.loadOrphan(ino)
+		if isDamage(err) {
+			// What follows is lost, as with Linux; e2fsck finds it.
+			f.note(disk.At(disk.Corrupt("list of orphans", "%v", err), ino, 0))
+			if len(list) > 0 {
+				list[len(list)-1].nextOrphan = 0
+			} else {
+				f.super.LastOrphan = 0
+			}
+			break
+		}
 		if err != nil {
 			return err
 		}
@@ -260,6 +258,9 @@ func (f *FS) Run(ctx context.Context) {
 func (f *FS) Sync() error {
 	if f.journal == nil || f.readOnly.Load() {
 		return f.syncReadOnly()
+	}
+	if err := f.writeNoted(); err != nil {
+		return err
 	}
 	if err := f.settled(f.journal.Latest()); err != nil {
 		return err

@@ -80,6 +80,10 @@ type FS struct {
 	pending     atomic.Int64 // blocks freed by transactions that have not committed
 	generations atomic.Uint64
 
+	now     func() time.Time
+	noted   atomic.Bool // damage that the superblock on the volume does not tell of
+	stopped atomic.Bool // by damage: see note
+
 	readOnly atomic.Bool
 	closed   atomic.Bool
 	bounced  atomic.Int64
@@ -121,11 +125,13 @@ func newFS(v storage.Volume, sb *disk.Superblock, o Options) (*FS, error) {
 		o.CacheBytes = CacheBytesDefault
 	}
 	inodes, known := o.CacheBytes/inodeShare, o.CacheBytes/knownShare
-	c, err := buffer.New(v, buffer.Options{BlockSize: sb.BlockSize(), Blocks: sb.BlocksCount, Bytes: o.CacheBytes - inodes - known})
+	var f *FS
+	c, err := buffer.New(v, buffer.Options{BlockSize: sb.BlockSize(), Blocks: sb.BlocksCount, Bytes: o.CacheBytes - inodes - known,
+		OnDamage: func(err error) { f.note(err) }})
 	if err != nil {
 		return nil, err
 	}
-	f := &FS{volume: v, cache: c, sb: sb, bs: sb.BlockSize(), shift: uint(10 + sb.LogBlockSize), seed: sb.Seed()}
+	f = &FS{volume: v, cache: c, now: o.Now, sb: sb, bs: sb.BlockSize(), shift: uint(10 + sb.LogBlockSize), seed: sb.Seed()}
 	f.hidden = hiddenReserve(sb)
 	f.noDir = sb.FeatureCompat&disk.CompatDirIndex == 0
 	f.super = *sb

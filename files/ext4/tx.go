@@ -66,7 +66,7 @@ func (f *FS) writable() error {
 			return err
 		}
 	}
-	if f.readOnly.Load() {
+	if f.readOnly.Load() || f.stopped.Load() {
 		return refuse(KindReadOnly, "change", 0, "")
 	}
 	return nil
@@ -177,7 +177,7 @@ func (t *tx) credits() int { return t.h.Credits() - t.f.quotaCredits() }
 
 // settleCounts stores all that is counted of the volume.
 func (t *tx) settleCounts() error {
-	if err := t.settleQuotas(); err != nil || !t.counts {
+	if err := t.settleQuotas(); err != nil || !t.counts && !(t.changed && t.f.noted.Load()) {
 		return err
 	}
 	return t.writeCounts()
@@ -207,6 +207,7 @@ func (t *tx) writeSuper(change func()) error {
 		return err
 	}
 	change()
+	f.noted.Store(false)
 	f.super.Encode(raw)
 	return nil
 }

@@ -35,11 +35,15 @@ type Options struct {
 	BlockSize int    // bytes of a block: a power of two from 1024 to 65536
 	Blocks    uint64 // blocks of the volume; numbers from here on are refused
 	Bytes     int64  // bound of the cached content in bytes; raised to 256 blocks if less
+	// OnDamage, if not nil, is told each error of a Verifier, on the goroutine that met it,
+	// which may hold any lock of its own.
+	OnDamage func(error)
 }
 
 // Cache holds blocks of one volume.
 type Cache struct {
 	device    Device
+	onDamage  func(error)
 	blockSize int
 	blocks    atomic.Uint64
 	limit     int // blocks per shard
@@ -55,7 +59,7 @@ func New(device Device, o Options) (*Cache, error) {
 	if o.BlockSize < 1024 || o.BlockSize > 65536 || o.BlockSize&(o.BlockSize-1) != 0 {
 		return nil, fmt.Errorf("ext4: block size of %d bytes is not a power of two from 1024 to 65536", o.BlockSize)
 	}
-	c := &Cache{device: device, blockSize: o.BlockSize}
+	c := &Cache{device: device, onDamage: o.OnDamage, blockSize: o.BlockSize}
 	c.blocks.Store(o.Blocks)
 	c.limit = max(int(o.Bytes/int64(o.BlockSize)), cacheBlocksMin) / cacheShards
 	for i := range c.shards {
@@ -95,6 +99,9 @@ func (c *Cache) Get(block, key uint64, v Verifier) (*Buffer, error) {
 	}
 	if v != nil && !b.VerifiedAs(key) {
 		if err := v.Verify(block, b.Data); err != nil {
+			if c.onDamage != nil {
+				c.onDamage(err)
+			}
 			b.Release()
 			return nil, err
 		}

@@ -78,6 +78,8 @@ type Superblock struct {
 	ErrorCount       uint32
 	FirstErrorTime   uint32 // seconds since the epoch, the low word
 	LastErrorTime    uint32
+	FirstError       ErrorRecord
+	LastError        ErrorRecord
 	BackupGroups     [2]uint32
 	LostFoundInode   uint32
 	ChecksumSeed     uint32
@@ -87,6 +89,28 @@ type Superblock struct {
 	QuotaInodes      [3]uint32 // of users, groups and projects
 	Checksum         uint32
 }
+
+// ErrorRecord says where an error was met.
+type ErrorRecord struct {
+	Ino   uint32
+	Block uint64
+	What  [32]byte // Linux: the function; here the structure
+	Line  uint32   // Linux's
+	Code  uint8    // see ErrorIO
+}
+
+// Codes of recorded errors.
+const (
+	ErrorIO        = 2
+	ErrorCorrupted = 5
+)
+
+// Values of ErrorsBehaviour: what is done when damage is found.
+const (
+	ErrorsContinue = 1
+	ErrorsReadOnly = 2
+	ErrorsPanic    = 3
+)
 
 // DecodeSuperblock decodes and validates b, which must hold SuperblockSize
 // bytes. It fails with a *CorruptError when the geometry is impossible or the

@@ -63,6 +63,8 @@ func (s *Superblock) decode(b []byte) {
 	s.ErrorCount = u32(0x194)
 	s.FirstErrorTime = u32(0x198)
 	s.LastErrorTime = u32(0x1CC)
+	s.FirstError = ErrorRecord{Ino: u32(0x19C), Block: le.Uint64(b[0x1A0:]), What: [32]byte(b[0x1A8:]), Line: u32(0x1C8), Code: b[0x27A]}
+	s.LastError = ErrorRecord{Ino: u32(0x1D0), Block: le.Uint64(b[0x1D8:]), What: [32]byte(b[0x1E0:]), Line: u32(0x1D4), Code: b[0x27B]}
 	s.QuotaInodes = [3]uint32{u32(0x240), u32(0x244), u32(0x26C)}
 	s.BackupGroups = [2]uint32{u32(0x24C), u32(0x250)}
 	s.LostFoundInode = u32(0x268)
@@ -143,6 +145,16 @@ func (s *Superblock) Encode(b []byte) {
 	p32(0x194, s.ErrorCount)
 	p32(0x198, s.FirstErrorTime)
 	p32(0x1CC, s.LastErrorTime)
+	p32(0x19C, s.FirstError.Ino)
+	le.PutUint64(b[0x1A0:], s.FirstError.Block)
+	copy(b[0x1A8:], s.FirstError.What[:])
+	p32(0x1C8, s.FirstError.Line)
+	b[0x27A] = s.FirstError.Code
+	p32(0x1D0, s.LastError.Ino)
+	le.PutUint64(b[0x1D8:], s.LastError.Block)
+	copy(b[0x1E0:], s.LastError.What[:])
+	p32(0x1D4, s.LastError.Line)
+	b[0x27B] = s.LastError.Code
 	p32(0x240, s.QuotaInodes[0])
 	p32(0x244, s.QuotaInodes[1])
 	p32(0x26C, s.QuotaInodes[2])
