@@ -61,7 +61,7 @@ func (n *networks) captured(c *broker.Captured) {
 		return
 	}
 	p := session.port()
-	if c.Number != p.captures {
+	if p == nil || c.Number != p.captures {
 		return // it is of one that has ended already
 	}
 	slog.Info("capture ended", "server", n.server.config.Name, "port", p.name, "lost", c.Lost)
