@@ -24,6 +24,10 @@ var ErrAbsent = errors.New("no supervisor listens")
 // ErrForeign: the supervisor is another user's.
 var ErrForeign = errors.New("the supervisor is another user's")
 
+// askedMax bounds the questions of a Client that have no answer yet. The supervisor
+// drops an application that lets more than some answers wait; the others wait here.
+const askedMax = 64
+
 // Client is an application's end: it pairs answers with questions. All methods
 // may be called from any goroutine.
 type Client struct {
@@ -31,6 +35,7 @@ type Client struct {
 	told    func(Body)
 	gone    chan struct{} // closed when the connection has ended
 	sending chan struct{} // holds a token while somebody sends
+	places  chan struct{} // holds a token for each of asked
 
 	mu      sync.Mutex
 	asked   map[uint64]*question
@@ -90,7 +95,8 @@ func newClient(ctx context.Context, path string, hello Hello, told func(Body), t
 
 // NewClientOn is NewClient over a connection that there is, which it takes over.
 func NewClientOn(ctx context.Context, conn *Conn, hello Hello, told func(Body)) (*Client, error) {
-	c := &Client{conn: conn, told: told, gone: make(chan struct{}), sending: make(chan struct{}, 1), asked: make(map[uint64]*question)}
+	c := &Client{conn: conn, told: told, gone: make(chan struct{}), sending: make(chan struct{}, 1),
+		places: make(chan struct{}, askedMax), asked: make(map[uint64]*question)}
 	go c.receive()
 	if _, err := c.Ask(ctx, &hello); err != nil {
 		_ = c.Close()
@@ -100,12 +106,19 @@ func NewClientOn(ctx context.Context, conn *Conn, hello Hello, told func(Body)) 
 }
 
 // Ask sends a question and waits for its answer, whose descriptors are the
-// caller's. Errors are *Refused, ErrDisconnected, ErrNoRoom, the context's, and the
+// caller's. While askedMax others wait for theirs it is not sent. Errors are *Refused,
+// ErrDisconnected, ErrNoRoom, the context's, and the
 // system's if the question could not be sent. When Ask returns, the question's
 // descriptors have been sent or never will be. After the context's error nothing is
 // left of the answer when it comes: its descriptors are closed, and a session that it
 // brings is ended.
 func (c *Client) Ask(ctx context.Context, body Body, fds ...int) (Message, error) {
+	select {
+	case c.places <- struct{}{}:
+	case <-c.gone: // said below
+	case <-ctx.Done():
+		return Message{}, fmt.Errorf("wait to ask the supervisor: %w", ctx.Err())
+	}
 	q := &question{answer: make(chan answer, 1)}
 	c.mu.Lock()
 	if c.err != nil {
@@ -118,7 +131,7 @@ func (c *Client) Ask(ctx context.Context, body Body, fds ...int) (Message, error
 	c.mu.Unlock()
 	if err := c.send(ctx, ref, body, fds...); err != nil && !Lost(err) {
 		c.mu.Lock()
-		delete(c.asked, ref)
+		c.settle(ref)
 		c.mu.Unlock()
 		return Message{}, err
 	} // what is lost ends with c.end; a refusal may have been received before
@@ -199,8 +212,7 @@ func (c *Client) receive() {
 func (c *Client) deliver(m Message, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	q := c.asked[m.Ref]
-	delete(c.asked, m.Ref)
+	q := c.settle(m.Ref)
 	refused, is := m.Body.(*Refused)
 	if is && q == nil && c.err == nil {
 		c.err = refused // of the connection as a whole
@@ -218,6 +230,16 @@ func (c *Client) deliver(m Message, err error) bool {
 		q.answer <- answer{message: m}
 	}
 	return true
+}
+
+// settle takes a question off the list; nil if it is not there. Client.mu is held.
+func (c *Client) settle(ref uint64) *question {
+	q := c.asked[ref]
+	if q != nil {
+		delete(c.asked, ref)
+		<-c.places
+	}
+	return q
 }
 
 // undo ends what an answer has brought that nobody takes.

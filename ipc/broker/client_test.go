@@ -124,6 +124,62 @@ func TestContextEndsSending(t *testing.T) {
 	})
 }
 
+// TestQuestionsWithoutAnswers: a client asks no more at once than the supervisor keeps
+// answers for, those included whose askers have gone.
+func TestQuestionsWithoutAnswers(t *testing.T) {
+	c, there := greeted(t)
+	var refs []uint64
+	for range askedMax {
+		ctx, cancel := context.WithCancel(t.Context())
+		asked := make(chan error, 1)
+		go func() {
+			_, err := c.Ask(ctx, &Resolve{})
+			asked <- err
+		}()
+		m, err := there.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		refs = append(refs, m.Ref)
+		cancel()
+		if err := <-asked; !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	before := c.lastRef
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Ask(ended, &Resolve{}); !errors.Is(err, context.Canceled) || c.lastRef != before {
+		t.Fatalf("one question too many is number %d after %d: %v", c.lastRef, before, err)
+	}
+	eventually(t, "asking when there are answers", func() {
+		all := make(chan error)
+		for range 3 * askedMax {
+			go func() {
+				_, err := c.Ask(t.Context(), &Resolve{})
+				all <- err
+			}()
+		}
+		go func() {
+			for _, ref := range refs {
+				_ = there.Send(ref, &Resolved{})
+			}
+			for {
+				m, err := there.Receive()
+				if err != nil {
+					return
+				}
+				_ = there.Send(m.Ref, &Resolved{})
+			}
+		}()
+		for range 3 * askedMax {
+			if err := <-all; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 // TestAnAnswerThatComesLate leaves nothing behind: its descriptors are closed, and the
 // session it brings is ended.
 func TestAnAnswerThatComesLate(t *testing.T) {
