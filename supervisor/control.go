@@ -23,6 +23,9 @@ const (
 // domainsMax bounds the domains that `quintet run` may have at a time.
 const domainsMax = 1024
 
+// askersMax bounds those who have asked for the end and are kept waiting for it.
+const askersMax = 16
+
 // domain is an application named by `quintet run`. It ends with its connection.
 type domain struct {
 	name    string
@@ -77,6 +80,12 @@ func (a *application) control(ref uint64, c *broker.Control) error {
 	case VerbDown:
 		if err := a.report(ref, struct{}{}); err != nil {
 			return err
+		}
+		// Whoever asks waits for the end of the connection, and so for that of everything.
+		if len(a.sup.askers) < askersMax {
+			if f, err := a.conn.Socket().File(); err == nil {
+				a.sup.askers = append(a.sup.askers, f)
+			}
 		}
 		a.sup.down()
 		return nil

@@ -80,6 +80,7 @@ type Supervisor struct {
 	started      time.Time
 	ending       bool
 	down         context.CancelFunc
+	askers       []*os.File // connections of those who wait for the end
 }
 
 // New takes the state directory, checks the devices and starts the servers. It
@@ -233,11 +234,16 @@ func (s *Supervisor) Close() error {
 	if s.launcher != nil {
 		s.launcher.Close()
 	}
-	if err := s.state.release(); err != nil {
+	err := s.state.release()
+	if err != nil {
 		slog.Error("release the state directory", "err", err)
-		return err
 	}
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.askers {
+		_ = f.Close()
+	}
+	return err
 }
 
 // mayPin tells whether standbys may pin all that is granted without taking from

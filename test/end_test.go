@@ -16,8 +16,8 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// TestShutdownLeavesNothing: no process, no socket, no mount; and applications
-// are told.
+// TestShutdownLeavesNothing: no process, no socket, no mount, and nothing held once
+// `quintet down` has returned; and applications are told.
 func TestShutdownLeavesNothing(t *testing.T) {
 	mounts := emptyMounts(t)
 	s := Up(t, program, oneServer)
@@ -28,6 +28,13 @@ func TestShutdownLeavesNothing(t *testing.T) {
 	server := s.Server("store")
 	if out, err := exec.Command(program, "down", "--state", s.Dir).CombinedOutput(); err != nil {
 		t.Fatalf("quintet down: %v: %s", err, out)
+	}
+	if lock, err := os.Open(filepath.Join(s.Dir, "lock")); err != nil {
+		t.Error(err)
+	} else if free, err := unix.TryLockExclusive(int(lock.Fd())); !free || err != nil {
+		t.Errorf("`quintet down` has returned, and the state directory is in use still (%v)", err)
+	} else {
+		lock.Close()
 	}
 	<-s.done
 	if s.err != nil {

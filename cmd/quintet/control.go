@@ -24,7 +24,7 @@ func newDown(s *settings) *cobra.Command {
 			if _, err := control(cmd.Context(), c, supervisor.VerbDown, ""); err != nil {
 				return err
 			}
-			// The supervisor closes its connections last.
+			// The supervisor closes this connection last.
 			select {
 			case <-c.Gone():
 				return nil
