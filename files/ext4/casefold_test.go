@@ -12,6 +12,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/fold"
 	"github.com/quintet-os/quintet/files/ext4/image"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // caseless makes a directory that ignores case.
@@ -26,6 +27,7 @@ func caseless(a *author, in uint32, name string) uint32 {
 
 // TestNamesWithoutCase has names looked up, made, renamed and removed by other spellings.
 func TestNamesWithoutCase(t *testing.T) {
+	testenv.Unraced(t)
 	f, done := openPath(t, ext4test.Mkfs(t, 16<<20, "-O", "casefold", "-E", "encoding=utf8"))
 	defer done()
 	a := &author{t, f, ext4.Op{Now: testNow, Privileged: true}}
@@ -152,6 +154,7 @@ func TestCaseNeedsTheFeature(t *testing.T) {
 // that grow an index, beside a map. e2fsck finds the hashes right, and what it makes of the
 // index is what we look up in.
 func TestManyNamesWithoutCase(t *testing.T) {
+	testenv.Unraced(t)
 	for _, args := range [][]string{{"-b", "1024"}, {"-b", "4096", "-O", "^metadata_csum"}, {"-b", "1024", "-O", "^dir_index,^metadata_csum"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			seed := rand.Uint64()

@@ -113,6 +113,7 @@ func fastInode(ino uint32, d disk.Inode) []byte {
 // itself.
 func TestFastCommitsByHand(t *testing.T) {
 	testenv.Unraced(t)
+	testenv.Unraced(t)
 	a := newFastArea(t)
 	file := disk.Inode{Mode: disk.ModeRegular | 0o644, Links: 1, Flags: disk.FlagExtents, UID: 5, Size: 3000}
 	link := disk.Inode{Mode: disk.ModeSymlink | 0o777, Links: 1, Size: 6}
@@ -202,6 +203,7 @@ func TestFastCommitsThatAreNotComplete(t *testing.T) {
 // TestHostileFastCommits changes tags at random, their checksum being right: whatever they
 // say, there is an error or a file system.
 func TestHostileFastCommits(t *testing.T) {
+	testenv.Unraced(t)
 	testenv.Unraced(t)
 	a := newFastArea(t)
 	rounds := 400

@@ -174,6 +174,7 @@ var fastVolumes = []struct {
 // writing, and sound.
 func TestFastCommitsOfTheKernel(t *testing.T) {
 	testenv.Unraced(t)
+	testenv.Unraced(t)
 	rounds := 5
 	if os.Getenv("QUINTET_LONG") != "" {
 		rounds = 200

@@ -11,12 +11,14 @@ import (
 
 	"github.com/quintet-os/quintet/files/ext4"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // TestFullVolumesBesideTheKernel fills a volume by the kernel, and then does on copies of it,
 // by the kernel and by us, what needs no block, what needs one of those kept for metadata,
 // and what needs one that there is not: with the same answers.
 func TestFullVolumesBesideTheKernel(t *testing.T) {
+	testenv.Unraced(t)
 	for _, args := range [][]string{{"-b", "1024"}, {"-b", "4096"}, {"-b", "1024", "-m", "0"}} {
 		t.Run(fmt.Sprint(args), func(t *testing.T) { fullBeside(t, args) })
 	}

@@ -4,12 +4,15 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // TestQuotaVolumesBesideTheKernel does the same by the kernel, on a copy without quotas if
 // it has none, and by us: counting changes nothing else. One of the volumes each time, all
 // with QUINTET_LONG=1.
 func TestQuotaVolumesBesideTheKernel(t *testing.T) {
+	testenv.Unraced(t)
 	seed, steps, every := rand.Uint64(), 200, uint64(4)
 	if os.Getenv("QUINTET_LONG") != "" {
 		steps, every = 3000, 1

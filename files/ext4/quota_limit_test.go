@@ -10,6 +10,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/image"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // limited opens a volume whose limits are enforced, and sets one.
@@ -38,6 +39,7 @@ func refused(t *testing.T, what string, err error) {
 
 // TestHardLimits tries every way to use more than is allowed.
 func TestHardLimits(t *testing.T) {
+	testenv.Unraced(t)
 	a, _ := limited(t, ext4.UserQuota, 7, disk.Quota{SpaceHard: 64, InodesHard: 4})
 	f := a.f
 	open, err := f.Mkdir(&ext4.Op{Now: testNow, Privileged: true}, ext4.Root, "open", 0o777)
@@ -87,6 +89,7 @@ func TestHardLimits(t *testing.T) {
 
 // TestADirectoryGrowsWithinItsLimit fills directories of a user who may use no more.
 func TestADirectoryGrowsWithinItsLimit(t *testing.T) {
+	testenv.Unraced(t)
 	a, _ := limited(t, ext4.UserQuota, 7, disk.Quota{SpaceHard: 12})
 	root := &author{t, a.f, ext4.Op{Now: testNow, Privileged: true}}
 	other, err := a.f.Mkdir(root.next(), ext4.Root, "root's", 0o777)
@@ -132,6 +135,7 @@ func TestADirectoryGrowsWithinItsLimit(t *testing.T) {
 
 // TestSoftLimits exceeds them for as long as they may be, and longer.
 func TestSoftLimits(t *testing.T) {
+	testenv.Unraced(t)
 	const week = 7 * 24 * 3600
 	a, _ := limited(t, ext4.GroupQuota, 8, disk.Quota{SpaceSoft: 16, InodesSoft: 2})
 	f := a.f

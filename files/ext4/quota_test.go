@@ -13,6 +13,7 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/crashtest"
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // quotaVolumes are the ways to have quotas counted.
@@ -39,6 +40,7 @@ var quotaVolumes = []struct {
 // TestQuotasAreCountedAsByE2fsck does random operations for many owners on each of them.
 // e2fsck counts anew and must find what the files say; so must what we say of them.
 func TestQuotasAreCountedAsByE2fsck(t *testing.T) {
+	testenv.Unraced(t)
 	steps := 500
 	if os.Getenv("QUINTET_LONG") != "" {
 		steps = 8000

@@ -16,11 +16,13 @@ import (
 	"github.com/quintet-os/quintet/files/ext4/disk"
 	"github.com/quintet-os/quintet/files/ext4/ext4test"
 	"github.com/quintet-os/quintet/files/ext4/fold"
+	"github.com/quintet-os/quintet/internal/testenv"
 )
 
 // TestFoldsAsE2fsprogs has every character, alone and among combining ones, hashed by
 // debugfs, whose tables are Linux's.
 func TestFoldsAsE2fsprogs(t *testing.T) {
+	testenv.Unraced(t)
 	every := 41
 	if os.Getenv("QUINTET_LONG") != "" {
 		every = 1
