@@ -244,13 +244,7 @@ sys.stdin.read()`, shell.Addresses()[0].Addr()))
 // the end of the data, and neither waits for ever.
 func TestTheDeathOfAUserUplinkIsTold(t *testing.T) {
 	testenv.RequireRoot(t)
-	system, world := linktest.NewNamespace(t), linktest.NewNamespace(t)
-	cable(t, system, world, prefixes(systemEnd+"/24"), prefixes(worldEnd+"/24"))
-	s := UpIn(t, system, program, `version: 1
-servers: {net: {kind: network}}
-networks: {lan: {server: net}}
-uplinks: {world: {network: lan, kind: user}}
-applications:
+	s, _, world := upBesideWorld(t, `
   web: {networks: {lan: {publish: ["8080:80"]}}}
 `)
 	web := s.Network("web", "lan")

@@ -13,7 +13,6 @@ import (
 
 	"github.com/quintet-os/quintet/internal/netns"
 	"github.com/quintet-os/quintet/internal/testenv"
-	"github.com/quintet-os/quintet/network/link/linktest"
 )
 
 const ftpSays = "by FTP\n"
@@ -49,13 +48,7 @@ func ftpServer(t *testing.T, dataAt string, settings ...string) []string {
 // TestFTP: which ways of FTP work through a user uplink, in either direction, and which
 // cannot, since nothing there rewrites what its messages say of addresses.
 func TestFTP(t *testing.T) {
-	system, world := linktest.NewNamespace(t), linktest.NewNamespace(t)
-	cable(t, system, world, prefixes(systemEnd+"/24"), prefixes(worldEnd+"/24"))
-	s := UpIn(t, system, program, `version: 1
-servers: {net: {kind: network}}
-networks: {lan: {server: net}}
-uplinks: {world: {network: lan, kind: user}}
-applications:
+	s, system, world := upBesideWorld(t, `
   server: {networks: {lan: {addresses: [10.77.0.9], publish: ["21:21", "40000:40000", "40001:40001"]}}}
   strict: {networks: {lan: {addresses: [10.77.0.10], publish: ["2121:21"]}}}
   client: {networks: {lan: {}}}

@@ -13,13 +13,13 @@ import (
 	"time"
 
 	"github.com/quintet-os/quintet/internal/netns"
-	"github.com/quintet-os/quintet/network/link/linktest"
 )
 
 // probing is what both ends of an idle connection do: hundreds of times what they would
 // by default, since keep-alive ends a connection when several probes have no answer.
 var probing = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 2}
 
+// idleFor is time in which nothing may happen to anybody: it has to pass.
 const idleFor = 5 * time.Second
 
 // echoProgram is a program that answers whoever connects to port 81, and one whom it
@@ -56,13 +56,7 @@ func answers(c net.Conn) error {
 // whatever carries them, while keep-alive asks for the peers, also over a death of the
 // network server.
 func TestIdleConnections(t *testing.T) {
-	system, world := linktest.NewNamespace(t), linktest.NewNamespace(t)
-	cable(t, system, world, prefixes(systemEnd+"/24"), prefixes(worldEnd+"/24"))
-	s := UpIn(t, system, program, `version: 1
-servers: {net: {kind: network}}
-networks: {lan: {server: net}}
-uplinks: {world: {network: lan, kind: user}}
-applications:
+	s, system, world := upBesideWorld(t, `
   web: {networks: {lan: {publish: ["8080:80"]}}}
   inside: {networks: {lan: {publish: ["8081:81"], addresses: [10.77.0.9]}}}
   outward: {networks: {lan: {}}}

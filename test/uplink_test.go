@@ -46,6 +46,19 @@ func cable(t *testing.T, system, world *netns.Namespace, own, far []netip.Prefix
 	}
 }
 
+// upBesideWorld starts a system in a namespace of its own, whose user uplink leads to the
+// world, another one. The applications are those given.
+func upBesideWorld(t *testing.T, applications string) (s *System, system, world *netns.Namespace) {
+	t.Helper()
+	system, world = linktest.NewNamespace(t), linktest.NewNamespace(t)
+	cable(t, system, world, prefixes(systemEnd+"/24"), prefixes(worldEnd+"/24"))
+	return UpIn(t, system, program, `version: 1
+servers: {net: {kind: network}}
+networks: {lan: {server: net}}
+uplinks: {world: {network: lan, kind: user}}
+applications:`+applications), system, world
+}
+
 // serveIn answers HTTP in a namespace with the hash of what was posted.
 func serveIn(t *testing.T, n *netns.Namespace, address string) {
 	t.Helper()
@@ -87,16 +100,10 @@ func post(t *testing.T, dial func(ctx context.Context, network, address string) 
 // TestUserUplink: an application reaches the world by sockets of the host, and the
 // world reaches it by a published port; the network server and the uplink may die.
 func TestUserUplink(t *testing.T) {
-	system, world := linktest.NewNamespace(t), linktest.NewNamespace(t)
-	cable(t, system, world, prefixes(systemEnd+"/24"), prefixes(worldEnd+"/24"))
-	serveIn(t, world, worldEnd+":80")
-	s := UpIn(t, system, program, `version: 1
-servers: {net: {kind: network}}
-networks: {lan: {server: net}}
-uplinks: {world: {network: lan, kind: user}}
-applications:
+	s, _, world := upBesideWorld(t, `
   web: {networks: {lan: {publish: ["8080:80"]}}}
 `)
+	serveIn(t, world, worldEnd+":80")
 	web := s.Network("web", "lan")
 	l, err := web.Listen("tcp", ":80")
 	if err != nil {

@@ -267,6 +267,18 @@ func (f *FS) hold(g *group, at, n int) {
 // holdExactly holds blocks that a replay names. It fails if they are in use.
 func (f *FS) holdExactly(s span) error {
 	n, at := f.sb.GroupOf(s.block)
+	return f.inGroup(n, func(g *group, bitmap []byte) error {
+		end := int(at) + int(s.n)
+		if s.n == 0 || end > int(f.sb.GroupBlocks(n)) || nextSet(bitmap, g.held, int(at), end) != end {
+			return refuse(KindInvalid, "replay: blocks are in use", 0, "")
+		}
+		f.hold(g, int(at), int(s.n))
+		return nil
+	})
+}
+
+// inGroup calls do with group n, locked, and a copy of its block bitmap.
+func (f *FS) inGroup(n uint32, do func(g *group, bitmap []byte) error) error {
 	g, err := f.groups.get(n)
 	if err != nil {
 		return err
@@ -279,12 +291,7 @@ func (f *FS) holdExactly(s span) error {
 	if err := f.copyBitmap(g, bitmap); err != nil {
 		return err
 	}
-	end := int(at) + int(s.n)
-	if s.n == 0 || end > int(f.sb.GroupBlocks(n)) || nextSet(bitmap, g.held, int(at), end) != end {
-		return refuse(KindInvalid, "replay: blocks are in use", 0, "")
-	}
-	f.hold(g, int(at), int(s.n))
-	return nil
+	return do(g, bitmap)
 }
 
 // copyBitmap copies the block bitmap of g. g.mu is held.

@@ -119,25 +119,15 @@ func (r *fastReplay) hold(t disk.FastTag) error {
 
 // holdFree holds the blocks of a stretch of group n that are free.
 func (f *FS) holdFree(n uint32, from, to int) error {
-	g, err := f.groups.get(n)
-	if err != nil {
-		return err
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p := bouncePool.Get().(*[]byte)
-	defer bouncePool.Put(p)
-	bitmap := (*p)[:f.bs]
-	if err := f.copyBitmap(g, bitmap); err != nil {
-		return err
-	}
-	for at := nextClear(bitmap, g.held, from, to); at < to; at = nextClear(bitmap, g.held, at, to) {
-		end := nextSet(bitmap, g.held, at, to)
-		f.hold(g, at, end-at)
-		f.available.Add(int64(at - end))
-		at = end
-	}
-	return nil
+	return f.inGroup(n, func(g *group, bitmap []byte) error {
+		for at := nextClear(bitmap, g.held, from, to); at < to; at = nextClear(bitmap, g.held, at, to) {
+			end := nextSet(bitmap, g.held, at, to)
+			f.hold(g, at, end-at)
+			f.available.Add(int64(at - end))
+			at = end
+		}
+		return nil
+	})
 }
 
 func (r *fastReplay) apply(t disk.FastTag) error {

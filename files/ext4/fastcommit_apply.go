@@ -60,15 +60,10 @@ func (r *fastReplay) inode(tag disk.FastTag) error {
 	}
 	i.d = *d
 	return t.end(func() error {
-		b, off, err := f.inodeSlot(tag.Ino)
-		if err != nil {
+		// With what the inode holds beside its fields.
+		if err := t.changeSlot(tag.Ino, func(to []byte) { copy(to, slot) }); err != nil {
 			return err
 		}
-		defer b.Release()
-		if err := t.modify(b); err != nil {
-			return err
-		}
-		copy(b.Data[off:], slot) // with what the inode holds beside its fields
 		return t.writeInode(i)
 	}())
 }
@@ -119,15 +114,9 @@ func (r *fastReplay) create(tag disk.FastTag, slot []byte, d *disk.Inode) error 
 			i.d.Size = 0 // until its first block is made, with its name
 		}
 		t.count(i, 0, 1)
-		b, off, err := f.inodeSlot(tag.Ino)
-		if err != nil {
+		if err := t.changeSlot(tag.Ino, func(to []byte) { copy(to, slot) }); err != nil {
 			return err
 		}
-		defer b.Release()
-		if err := t.modify(b); err != nil {
-			return err
-		}
-		copy(b.Data[off:], slot)
 		return t.writeInode(i)
 	}())
 }

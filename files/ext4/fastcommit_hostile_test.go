@@ -45,12 +45,7 @@ func newFastArea(t *testing.T) *fastArea {
 
 func placeOfFast(t *testing.T, content []byte) *fastArea {
 	t.Helper()
-	v := image.NewMemory(int64(len(content)))
-	must(t, v.Load(content))
-	f, err := ext4.Open(v, ext4.Options{NoRecovery: true})
-	must(t, err)
-	log, err := f.Journal()
-	must(t, err)
+	_, log := journalOf(t, content)
 	sb, err := log.Load()
 	must(t, err)
 	n := sb.Blocks - sb.FastCommitBlocks + 1

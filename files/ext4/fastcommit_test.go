@@ -147,16 +147,23 @@ func pendingFast(t *testing.T, path string) bool {
 	t.Helper()
 	content, err := os.ReadFile(path)
 	must(t, err)
+	f, log := journalOf(t, content)
+	sb := f.Superblock()
+	r, err := jbd2.Replay(&log, jbd2.ReplayOptions{Blocks: sb.BlocksCount})
+	must(t, err)
+	return r.Fast
+}
+
+// journalOf opens what an image holds, without replaying its journal.
+func journalOf(t *testing.T, content []byte) (*ext4.FS, jbd2.Log) {
+	t.Helper()
 	v := image.NewMemory(int64(len(content)))
 	must(t, v.Load(content))
 	f, err := ext4.Open(v, ext4.Options{NoRecovery: true})
 	must(t, err)
 	log, err := f.Journal()
 	must(t, err)
-	sb := f.Superblock()
-	r, err := jbd2.Replay(&log, jbd2.ReplayOptions{Blocks: sb.BlocksCount})
-	must(t, err)
-	return r.Fast
+	return f, log
 }
 
 // fastVolumes is what fast commits are made on.

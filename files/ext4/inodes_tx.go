@@ -95,16 +95,7 @@ func (t *tx) newInode(parent *inode, mode uint16) (*inode, error) {
 	s.mu.Lock()
 	s.table[ino] = i
 	s.mu.Unlock()
-	b, off, err := f.inodeSlot(ino)
-	if err != nil {
-		return i, err
-	}
-	defer b.Release()
-	if err := t.modify(b); err != nil {
-		return i, err
-	}
-	clear(b.Data[off : off+int(f.sb.InodeSize)])
-	return i, nil
+	return i, t.changeSlot(ino, func(slot []byte) { clear(slot) })
 }
 
 // goodExtraIsize is what all fields that have a meaning take.

@@ -71,17 +71,7 @@ func (t *tx) removeOrphan(i *inode) error {
 // relink stores the link of an inode whose lock is not held: only that field of
 // its slot is changed. orphanMu is held, as whoever writes an orphan does.
 func (t *tx) relink(i *inode) error {
-	f := t.f
-	b, off, err := f.inodeSlot(i.ino)
-	if err != nil {
-		return err
-	}
-	defer b.Release()
-	if err := t.modify(b); err != nil {
-		return err
-	}
-	disk.PatchDtime(b.Data[off:off+int(f.sb.InodeSize)], f.sb, i.ino, i.nextOrphan)
-	return nil
+	return t.changeSlot(i.ino, func(slot []byte) { disk.PatchDtime(slot, t.f.sb, i.ino, i.nextOrphan) })
 }
 
 // Hold keeps inode ino in being although its last name may go, as an open file

@@ -143,7 +143,20 @@ func (t *tx) create(block uint64) (*buffer.Buffer, error) {
 
 // writeInode stores i in the inode table. It needs i.mu.
 func (t *tx) writeInode(i *inode) error {
-	b, off, err := t.f.inodeSlot(i.ino)
+	return t.changeSlot(i.ino, func(slot []byte) {
+		i.changed = t.h.Sequence()
+		if i.orphan.Load() {
+			t.f.orphanMu.Lock()
+			defer t.f.orphanMu.Unlock()
+			i.d.Dtime = i.nextOrphan
+		}
+		i.d.Encode(slot, t.f.sb, i.ino)
+	})
+}
+
+// changeSlot changes what the inode table holds of an inode, in its buffer.
+func (t *tx) changeSlot(ino uint32, change func(slot []byte)) error {
+	b, off, err := t.f.inodeSlot(ino)
 	if err != nil {
 		return err
 	}
@@ -151,14 +164,7 @@ func (t *tx) writeInode(i *inode) error {
 	if err := t.modify(b); err != nil {
 		return err
 	}
-	i.changed = t.h.Sequence()
-	slot := b.Data[off : off+int(t.f.sb.InodeSize)]
-	if i.orphan.Load() {
-		t.f.orphanMu.Lock()
-		defer t.f.orphanMu.Unlock()
-		i.d.Dtime = i.nextOrphan
-	}
-	i.d.Encode(slot, t.f.sb, i.ino)
+	change(b.Data[off : off+int(t.f.sb.InodeSize)])
 	return nil
 }
 

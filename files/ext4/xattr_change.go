@@ -148,16 +148,7 @@ func (t *tx) encodeInodeXattrs(i *inode, list []disk.Xattr) error {
 	if t.f.sb.InodeSize == 128 {
 		return nil
 	}
-	b, off, err := t.f.inodeSlot(i.ino)
-	if err != nil {
-		return err
-	}
-	defer b.Release()
-	if err := t.modify(b); err != nil {
-		return err
-	}
-	disk.EncodeInodeXattrs(b.Data[off:off+int(t.f.sb.InodeSize)], i.d.ExtraIsize, list)
-	return nil
+	return t.changeSlot(i.ino, func(slot []byte) { disk.EncodeInodeXattrs(slot, i.d.ExtraIsize, list) })
 }
 
 // sharedBlock is the lock of an attribute block's content and its count of

@@ -17,16 +17,21 @@ import (
 	"github.com/quintet-os/quintet/network/dhcp"
 )
 
+// newFickleWorld is one whose generous server says nothing while it is silent.
+func newFickleWorld(t *testing.T) (w *world, silent *atomic.Bool) {
+	silent = new(atomic.Bool)
+	return newWorld(t, func(s sent) []*dhcpv4.DHCPv4 {
+		if silent.Load() {
+			return nil
+		}
+		return generous(s)
+	}), silent
+}
+
 // A lease is renewed by its server at T1, by any at T2, and ends in time.
 func TestRenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var silent atomic.Bool
-		w := newWorld(t, func(s sent) []*dhcpv4.DHCPv4 {
-			if silent.Load() {
-				return nil
-			}
-			return generous(s)
-		})
+		w, silent := newFickleWorld(t)
 		defer w.client.Close()
 		w.mustAcquire()
 		w.taken()
@@ -95,13 +100,7 @@ func TestSuspension(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var silent atomic.Bool
-				w := newWorld(t, func(s sent) []*dhcpv4.DHCPv4 {
-					if silent.Load() {
-						return nil
-					}
-					return generous(s)
-				})
+				w, silent := newFickleWorld(t)
 				defer w.client.Close()
 				w.mustAcquire()
 				pass(10 * time.Minute)
