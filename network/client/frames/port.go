@@ -1,8 +1,14 @@
 // Package frames is the client's side of a port of a network: raw frames over a session,
 // without a TCP/IP stack. Package client puts one on top; gateways pass frames on.
 //
+// Invariant: the place of a frame in the send ring is the number of its buffer, and so it
+// is for received frames: the rings are the only bookkeeping of buffers.
+//
+// Locks: Port.mu guards sending, and is a leaf; receiving belongs to one goroutine.
+//
 // Trust: the server may write anything into its segment and into the receive buffers at
-// any time. Descriptors are checked, and data is only handed on.
+// any time. Descriptors are checked, and one that no correct server writes ends the
+// session; data is only handed on.
 package frames
 
 import (
