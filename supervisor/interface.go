@@ -57,12 +57,16 @@ func (u *uplink) look(c netns.Change) {
 	}
 	missing := errors.Is(err, fs.ErrNotExist)
 	if u.link == nil {
-		if err == nil { // at once
+		// At once, if it was not there: one that is there and of no use may change by the
+		// very attempts to open it.
+		if err == nil && u.missing {
 			u.launchAt = time.Time{}
 			u.ensure()
 		}
+		u.missing = missing
 		return
 	}
+	u.missing = missing
 	// One that was moved away and back has the same number.
 	if missing || err == nil && now.Index != u.link.index || c.Removed && c.Index == u.link.index {
 		u.link.gone = true

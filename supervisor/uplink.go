@@ -48,6 +48,7 @@ type uplink struct {
 	link    *hostLink
 	looking sync.Mutex // the last to look at the interface has seen it last; above Supervisor.mu
 	tap     *ownTAP    // the TAP is the supervisor's, and to be made if it is missing
+	missing bool       // the last look has found no interface
 	trouble string     // what is wrong with the interface, for a person
 
 	box       *sandbox.Process
